@@ -37,6 +37,7 @@ impl TemporaryBus {
         let options = match kind {
             Kind::Stream => options.capacity_bytes(256 << 10),
             Kind::Queue | Kind::Topic => options.slots(256).slot_bytes(512),
+            Kind::Table => options.keys(256).value_bytes(64),
         };
         self.bus.create(&kind.to_string(), &options).expect("a channel")
     }

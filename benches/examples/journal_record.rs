@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 last = sender.publish(&payload)?;
             }
         }
+        Kind::Table => return Err("a table has no events".into()),
         Kind::Queue => return Err("a queue needs a worker: measure a topic, whose slots are the same".into()),
     }
     let published = started.elapsed();

@@ -52,6 +52,7 @@ fn main() {
             Kind::Stream => medians(pairs!(publisher, subscriber, &reading)),
             Kind::Topic => medians(pairs!(topic_publisher, topic_subscriber, &reading)),
             Kind::Queue => medians(pairs!(producer, worker, &WorkOptions::default())),
+            Kind::Table => unreachable!("it is not in the list above"),
         };
         for (what, times) in [("publish", publish), ("receive", receive)] {
             let cells: String = times.iter().map(|ns| format!(" {ns:>10.1}")).collect();

@@ -51,6 +51,7 @@ fn main() {
                 pair!(plain, producer, worker, &WorkOptions::default()),
                 pair!(stamped, producer, worker, &WorkOptions::default()),
             ),
+            Kind::Table => unreachable!("it is not in the list above"),
         };
         for (what, [plain, stamped]) in [("publish", publish), ("receive", receive)] {
             println!(

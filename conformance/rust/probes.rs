@@ -258,5 +258,6 @@ fn small(kind: Kind) -> ChannelOptions {
     match kind {
         Kind::Stream => ChannelOptions::new(kind).capacity_bytes(4096),
         Kind::Queue | Kind::Topic => ChannelOptions::new(kind).slots(64).slot_bytes(64),
+        Kind::Table => ChannelOptions::new(kind).keys(64).value_bytes(64),
     }
 }

@@ -33,6 +33,7 @@ impl Any {
             Kind::Stream => Any::Stream(channel.subscriber(options)?),
             Kind::Topic => Any::Slots(channel.topic_subscriber(options)?),
             Kind::Queue => Any::Slots(channel.tap(options)?),
+            Kind::Table => return Err(Failed("INVALID", "a table has no events".to_owned())),
         })
     }
 

@@ -33,6 +33,7 @@ impl Any {
             Kind::Stream => Any::Stream(channel.publisher(&options)?),
             Kind::Topic => Any::Topic(channel.topic_publisher(&options)?),
             Kind::Queue => Any::Queue(channel.producer(&options)?),
+            Kind::Table => return Err(Failed("INVALID", "a table has no events".to_owned())),
         })
     }
 

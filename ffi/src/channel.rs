@@ -244,6 +244,11 @@ impl railbus_channel_options {
                 self.kind
             ))
         })?;
+        if kind == Kind::Table {
+            return Err(Failure::invalid(
+                "kind 4: a table is created from Rust or by `railbus create --kind table`",
+            ));
+        }
         let overflow = match self.overflow {
             0 => None,
             code => Some(Overflow::from_code(code).ok_or_else(|| {
@@ -444,6 +449,7 @@ pub unsafe extern "C" fn railbus_channel_describe(
         let body_max = match from.kind {
             Kind::Stream => frame::frame_max(from.capacity_bytes) - frame::HEADER,
             Kind::Queue | Kind::Topic => from.slot_bytes - layout::SLOT_BODY as u64,
+            Kind::Table => from.value_bytes,
         };
         let stamp_bytes = if from.stamp { frame::extension_bytes(frame::STAMPED) as u64 } else { 0 };
         let (high_watermark, low_watermark) = from.watermarks.unwrap_or_default();

@@ -78,6 +78,7 @@ impl Case {
         let options = match kind {
             Kind::Stream => ChannelOptions::new(kind).capacity_bytes(self.capacity.unwrap_or(16384)),
             Kind::Queue | Kind::Topic => ChannelOptions::new(kind).slots(64).slot_bytes(512),
+            Kind::Table => unreachable!("a table carries no events"),
         };
         options.first_position(first)
     }
@@ -107,6 +108,7 @@ impl Case {
         let payload_max = match kind {
             Kind::Stream => channel.header().capacity_bytes / 2 - 16,
             Kind::Queue | Kind::Topic => channel.header().slot_bytes - 16,
+            Kind::Table => unreachable!("a table carries no events"),
         };
         let expected = self.expected(payload_max as usize);
         let events = expected.events.to_string();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use railbus::admin::base_directory;
 use railbus::{Bus, Channel, ChannelName, Owner, Result};
 
-use crate::failure::note;
+use crate::failure::{Failure, note};
 
 /// The owner of a channel in which a command takes part.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -64,6 +64,13 @@ pub(crate) fn channel(name: &ChannelName) -> Result<Channel> {
 /// Attaches to a channel to take part in it, whose owner may have been named.
 pub(crate) fn channel_of(name: &ChannelName, owner: OwnerArgs) -> Result<Channel> {
     bus_for(name, owner)?.attach(name.channel())
+}
+
+/// Why a command about events does nothing with a table.
+pub(crate) fn no_events(name: &ChannelName) -> Failure {
+    Failure::usage(format!(
+        "{name} is a table: it has values of keys, and no events; see `railbus get`, `set`, `dump` and `watch-key`"
+    ))
 }
 
 /// The bus of a channel to take part in.

@@ -500,7 +500,7 @@ mod tests {
 
     #[test]
     fn resealed_lies_are_found() -> Result<()> {
-        let lies: [(usize, &[u8]); 19] = [
+        let lies: [(usize, &[u8]); 21] = [
             (layout::KIND, &9u32.to_le_bytes()),
             (layout::BACKING, &0u32.to_le_bytes()),
             (layout::BACKING, &1u32.to_le_bytes()),

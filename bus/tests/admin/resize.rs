@@ -59,6 +59,7 @@ fn publish(channel: &Channel, numbers: std::ops::Range<u64>) -> Vec<u64> {
             let mut sender = channel.producer(&options).unwrap();
             numbers.map(|i| sender.try_publish(&event(i)).unwrap()).collect()
         }
+        Kind::Table => unreachable!("a table has no events"),
     }
 }
 
@@ -90,6 +91,7 @@ fn read(channel: &Channel, name: &str, most: usize) -> Vec<u64> {
                 left -= 1;
             }
         }
+        Kind::Table => unreachable!("a table has no events"),
     }
     numbers
 }

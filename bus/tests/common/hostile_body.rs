@@ -203,6 +203,7 @@ pub(crate) fn options(kind: Kind, first_position: u64) -> ChannelOptions {
         Kind::Stream => options.capacity_bytes(4096),
         Kind::Queue => options.producers_max(4).slots(64).slot_bytes(64).max_attempts(3),
         Kind::Topic => options.producers_max(4).slots(64).slot_bytes(64),
+        Kind::Table => unreachable!("a table has no events"),
     }
 }
 
@@ -334,6 +335,7 @@ impl User {
                     add(&mut self.sum, work(worker, &mut self.tickets, watch, dice));
                 }
             }
+            (Kind::Table, _) => unreachable!("a table has no events"),
         }
     }
 }

@@ -91,6 +91,7 @@ fn publisher_of(channel: &Channel) -> Result<Publish, Error> {
             let mut sender = channel.producer(&options)?;
             Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
         }
+        Kind::Table => unreachable!("a table has no events"),
     })
 }
 

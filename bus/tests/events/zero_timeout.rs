@@ -36,6 +36,7 @@ fn a_timeout_of_zero_refuses_as_a_try_does() {
             let options = match kind {
                 Kind::Stream => options.capacity_bytes(4096),
                 Kind::Queue | Kind::Topic => options.slots(64).slot_bytes(64),
+                Kind::Table => unreachable!("a table has no events"),
             };
             bus.create(&format!("{kind}{overflow:?}").to_lowercase(), &options).unwrap()
         };

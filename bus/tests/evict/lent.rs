@@ -87,6 +87,7 @@ mod reading {
             Kind::Topic => read!(channel, channel.topic_subscriber(&options).unwrap(), how),
             Kind::Queue if how == "job" || how == "tickets" => work(channel, how),
             Kind::Queue => read!(channel, channel.tap(&options).unwrap(), how),
+            Kind::Table => unreachable!("a table has no events"),
         }
     }
 
@@ -134,6 +135,7 @@ impl Outside {
             Kind::Stream => Outside::Stream(Box::new(channel.publisher(&options).unwrap())),
             Kind::Topic => Outside::Topic(Box::new(channel.topic_publisher(&options).unwrap())),
             Kind::Queue => Outside::Queue(Box::new(channel.producer(&options).unwrap()), channel.clone()),
+            Kind::Table => unreachable!("a table has no events"),
         }
     }
 

@@ -81,6 +81,7 @@ fn move_events(bus: &Bus, name: &str, kind: Kind, forbid: bool) {
                 right
             });
         }
+        Kind::Table => unreachable!("a table has no events"),
     }
 }
 

@@ -77,6 +77,7 @@ fn sender(channel: &Channel, wait: Wait) -> Box<dyn Send> {
         Kind::Stream => Box::new(channel.publisher(&options).unwrap()),
         Kind::Topic => Box::new(channel.topic_publisher(&options).unwrap()),
         Kind::Queue => Box::new(channel.producer(&options).unwrap()),
+        Kind::Table => unreachable!("a table has no events"),
     }
 }
 
@@ -101,6 +102,7 @@ fn receive(channel: &Channel, wait: Wait, durable: bool, ready: impl FnOnce()) -
             ready();
             (0..2).filter_map(|_| worker.take_timeout(HANG).map(drop).err()).collect()
         }
+        Kind::Table => unreachable!("a table has no events"),
     }
 }
 

@@ -42,6 +42,7 @@ impl Any {
             Kind::Stream => Any::Stream(channel.subscriber(options)?),
             Kind::Topic => Any::Slots(channel.topic_subscriber(options)?),
             Kind::Queue => Any::Slots(channel.tap(options)?),
+            Kind::Table => unreachable!("a table has no events"),
         })
     }
 
@@ -108,6 +109,7 @@ impl Sends {
             Kind::Stream => Sends::Stream(Box::new(channel.publisher(&options).unwrap())),
             Kind::Topic => Sends::Topic(Box::new(channel.topic_publisher(&options).unwrap())),
             Kind::Queue => Sends::Queue(Box::new(channel.producer(&options).unwrap())),
+            Kind::Table => unreachable!("a table has no events"),
         }
     }
 

@@ -138,6 +138,7 @@ pub(crate) fn small(kind: Kind) -> ChannelOptions {
     match kind {
         Kind::Stream => ChannelOptions::new(kind).capacity_bytes(4096),
         Kind::Queue | Kind::Topic => ChannelOptions::new(kind).slots(64).slot_bytes(512),
+        Kind::Table => ChannelOptions::new(kind).keys(64).value_bytes(512),
     }
 }
 

@@ -23,6 +23,7 @@ Examples:
   railbus create demo/orders --kind queue --high-watermark 80 --low-watermark 50 --credits 256
   railbus create demo/spill --kind queue --slots 65536 --slot-bytes 512
   railbus create demo/prices2 --kind topic --overflow divert --divert-to spill
+  railbus create demo/state --kind table --keys 1024 --value-bytes 64
   railbus create --from demo.toml             as `railbus export-config` wrote it
   railbus create demo/open --producers-mode 664 --consumers-mode 666 --consumers-group users
 
@@ -40,15 +41,15 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "channel")]
     from: Option<PathBuf>,
     /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many
-    /// publishers, one order
-    #[arg(long, default_value = "stream", value_name = "stream|queue|topic")]
+    /// publishers, one order; table: the latest value of each key
+    #[arg(long, default_value = "stream", value_name = "stream|queue|topic|table")]
     kind: Kind,
     #[command(flatten)]
     geometry: GeometryArgs,
-    /// Producers that can be attached at once (queue, topic) [default: 64]
+    /// Producers that can be attached at once (queue, topic, table) [default: 64]
     #[arg(long, value_name = "N")]
     producers_max: Option<u32>,
-    /// Subscribers, workers and taps that can be attached at once [default: 64]
+    /// Subscribers, workers, taps and readers that can be attached at once [default: 64]
     #[arg(long, value_name = "N")]
     consumers_max: Option<u32>,
     /// Pages to try for: auto, 2MiB, 1GiB or ordinary
@@ -139,6 +140,12 @@ pub(crate) struct GeometryArgs {
     /// Bytes of a slot, a power of two: an event has at most 16 less [default: 256]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     slot_bytes: Option<u64>,
+    /// Keys of a table, 1 to 2^20 [default: 1024]
+    #[arg(long, value_name = "N")]
+    keys: Option<u64>,
+    /// The most bytes of a value of a table, a multiple of 8 up to 1MiB [default: 64]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    value_bytes: Option<u64>,
 }
 
 impl GeometryArgs {
@@ -152,6 +159,12 @@ impl GeometryArgs {
         }
         if let Some(bytes) = self.slot_bytes {
             options = options.slot_bytes(bytes);
+        }
+        if let Some(keys) = self.keys {
+            options = options.keys(keys);
+        }
+        if let Some(bytes) = self.value_bytes {
+            options = options.value_bytes(bytes);
         }
         options
     }
@@ -342,6 +355,7 @@ pub(crate) fn shape(channel: &railbus::Channel) -> String {
     let header = channel.header();
     match header.kind {
         Kind::Stream => "stream".to_owned(),
+        Kind::Table => format!("table of {} keys with values of {} B", header.keys, header.value_bytes),
         kind => format!("{kind} of {} slots of {} B", header.slots, header.slot_bytes),
     }
 }

@@ -75,6 +75,8 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "capacity_bytes": header.capacity_bytes,
         "slots": header.slots,
         "slot_bytes": header.slot_bytes,
+        "keys": header.keys,
+        "value_bytes": header.value_bytes,
         "producers_max": header.producers_max,
         "consumers_max": header.consumers_max,
         "overflow": header.overflow.to_string(),
@@ -130,6 +132,7 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
             "redelivered": info.counters.redelivered,
             "dead_lettered": info.counters.dead_lettered,
         },
+        "table": info.keys.map(|seen| json!({ "keys": seen.keys, "keys_max": seen.keys_max, "changes": seen.changes })),
         "under_pressure": info.pressure.map(|seen| seen.is_high),
         "pressure_changes": info.pressure.map(|seen| seen.changes),
         "held_by": info.held_by.as_ref().map(ToString::to_string),
@@ -241,6 +244,9 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     };
     let geometry = match header.kind {
         Kind::Stream => format!("stream of {}", bytes_text(header.capacity_bytes)),
+        Kind::Table => {
+            format!("table of {} keys with values of {}", header.keys, bytes_text(header.value_bytes))
+        }
         kind => format!("{kind} of {} slots of {}", header.slots, bytes_text(header.slot_bytes)),
     };
     line("channel", format!("{}, a {geometry}", info.name));

@@ -134,6 +134,7 @@ fn table(rows: &[Row]) -> String {
                 info.header.kind.to_string(),
                 match info.header.kind {
                     Kind::Stream => bytes_text(info.header.capacity_bytes),
+                    Kind::Table => format!("{} x {}", info.header.keys, bytes_text(info.header.value_bytes)),
                     _ => format!("{} x {}", info.header.slots, bytes_text(info.header.slot_bytes)),
                 },
                 bytes_text(info.pages.page_bytes),
@@ -142,6 +143,7 @@ fn table(rows: &[Row]) -> String {
                 match info.header.kind {
                     Kind::Stream => bytes_text(info.positions.depth),
                     Kind::Topic => info.positions.depth.to_string(),
+                    Kind::Table => format!("{} keys", info.positions.depth),
                     Kind::Queue => match info.positions.in_hand {
                         Some(in_hand @ 1..) => format!("{} ({in_hand} in hand)", info.positions.depth),
                         _ => info.positions.depth.to_string(),

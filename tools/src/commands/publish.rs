@@ -153,6 +153,9 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
     if args.rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
         return Err(Failure::usage("--rate: must be 0.001 to 1000000000 events a second"));
     }
+    if args.create && args.kind == Kind::Table {
+        return Err(open::no_events(&args.channel));
+    }
     let channel = if args.create {
         // A queue that is made for events with keys is a keyed one.
         let keyed = args.kind == Kind::Queue && args.key.is_given();
@@ -175,6 +178,7 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
         Kind::Stream => Pump::new(args, channel.publisher(&options)?, overflow)?.run(),
         Kind::Queue => Pump::new(args, channel.producer(&options)?, overflow)?.run(),
         Kind::Topic => Pump::new(args, channel.topic_publisher(&options)?, overflow)?.run(),
+        Kind::Table => Err(open::no_events(channel.name())),
     }
 }
 

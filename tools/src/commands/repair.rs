@@ -43,16 +43,18 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
             "unsettled": unsettled,
             "aborted": repaired.aborted,
             "redone": repaired.redone,
+            "keys": repaired.keys,
             "skipped": repaired.skipped.iter().map(|(_, why)| why.to_string()).map(Value::from).collect::<Vec<Value>>(),
         }))?;
     } else {
         let list = if buried.is_empty() { String::new() } else { format!(" ({})", buried.join(", ")) };
         print(&format!(
-            "{}: {} dead participants buried{list}, {} events for redelivery, {} tickets without an event\n",
+            "{}: {} dead participants buried{list}, {} events for redelivery, {} tickets without an event{}\n",
             args.channel,
             buried.len(),
             repaired.redone,
-            repaired.aborted
+            repaired.aborted,
+            if repaired.keys > 0 { format!(", {} keys freed", repaired.keys) } else { String::new() }
         ))?;
     }
     if repaired.skipped.len() == 2 {

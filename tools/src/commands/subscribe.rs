@@ -138,6 +138,7 @@ pub(crate) fn run(args: &SubscribeArgs) -> Outcome {
         Kind::Stream => print_events(channel.subscriber(&options)?, &args.channel, reading),
         Kind::Topic => print_events(channel.topic_subscriber(&options)?, &args.channel, reading),
         Kind::Queue => print_events(channel.tap(&options)?, &args.channel, reading),
+        Kind::Table => Err(open::no_events(&args.channel)),
     }
 }
 

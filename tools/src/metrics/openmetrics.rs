@@ -64,7 +64,7 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
     let gauges: [(&str, &str, Value); 17] = [
         (
             "depth",
-            "What is not read (bytes of a stream, events of a topic) or not done (events of a queue)",
+            "What is not read (bytes of a stream, events of a topic) or not done (events of a queue); keys of a table",
             |c| Some(c.depth as f64),
         ),
         ("waiting", "Events of a queue that are not done and in nobody's hands", |c| Some(c.waiting? as f64)),
@@ -72,7 +72,9 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         ("capacity", "The most that fits, as depth", |c| Some(c.capacity as f64)),
         ("high_water", "The largest depth since this exporter began", |c| Some(c.high_water as f64)),
         ("lag", "How far the slowest reader is behind, as depth", |c| Some(c.lag? as f64)),
-        ("events_per_second", "Events published, over the last interval", |c| c.events_per_second),
+        ("events_per_second", "Events published, or changes of a table, over the last interval", |c| {
+            c.events_per_second
+        }),
         ("bytes_per_second", "Payload published, over the last interval", |c| c.bytes_per_second),
         ("producers", "Live producers", |c| Some(c.producers as f64)),
         ("consumers", "Live consumers", |c| Some(c.consumers as f64)),
@@ -104,7 +106,7 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
     }
     type Count = fn(&ChannelView) -> u64;
     let counters: [(&str, &str, Count); 6] = [
-        ("events", "Events published", |c| c.events),
+        ("events", "Events published; changes of a table", |c| c.events),
         ("dropped", "Events dropped because there was no room", |c| c.dropped),
         ("diverted", "Events published in another channel because there was no room", |c| c.diverted),
         ("redelivered", "Events delivered again", |c| c.redelivered),

@@ -6,12 +6,13 @@ use railbus::internal::buckets::VALUE_MAX;
 use railbus::latency::Distribution;
 use serde::Serialize;
 
-/// A channel. Positions, depth and lag are bytes of a stream, and events of a queue or topic.
+/// A channel. Positions, depth and lag are bytes of a stream, and events of a queue or topic. In a
+/// table, changes of keys count as events, and the depth is the keys that have a value.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ChannelView {
     /// `BUS/CHANNEL`.
     pub(crate) channel: String,
-    /// stream, queue or topic.
+    /// stream, queue, topic or table.
     pub(crate) kind: String,
     /// Whether events carry their publish time, so that there are latencies.
     pub(crate) stamp: bool,

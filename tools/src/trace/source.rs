@@ -77,5 +77,6 @@ fn open_one(name: &ChannelName) -> Result<Box<dyn Source>, Failure> {
         Kind::Stream => boxed(name, maker, channel.subscriber(&options)?),
         Kind::Topic => boxed(name, maker, channel.topic_subscriber(&options)?),
         Kind::Queue => boxed(name, maker, channel.tap(&options)?),
+        Kind::Table => return Err(open::no_events(name)),
     })
 }

@@ -209,6 +209,7 @@ mod tests {
             Kind::Stream => channel.publisher(&numbered).unwrap().resume_point(),
             Kind::Topic => channel.topic_publisher(&numbered).unwrap().resume_point(),
             Kind::Queue => channel.producer(&numbered).unwrap().resume_point(),
+            Kind::Table => unreachable!("a table has no events"),
         };
         assert_eq!(resumed, Some(77));
         assert_eq!((now.capacity_bytes, now.first_position), (header.capacity_bytes, end));

@@ -142,5 +142,6 @@ pub(crate) fn publisher(channel: &Channel) -> Publish {
             let mut sender = channel.producer(&options).expect("a producer");
             Box::new(move |payload, timeout| sender.publish_timeout(payload, timeout))
         }
+        Kind::Table => unreachable!("a table has no events"),
     }
 }

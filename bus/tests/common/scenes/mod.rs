@@ -183,6 +183,9 @@ impl<'a> Stage<'a> {
         let options = match kind {
             Kind::Stream => options.capacity_bytes(CAPACITY),
             Kind::Queue | Kind::Topic => options.slots(SLOTS).slot_bytes(128),
+            Kind::Table => unreachable!("a table has no events"),
+            Kind::Table => unreachable!("a table has no events"),
+            Kind::Table => unreachable!("a table has no events"),
         };
         self.bus.create("c", &options).expect("a channel")
     }

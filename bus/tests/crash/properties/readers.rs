@@ -182,6 +182,7 @@ impl<'a> Readers<'a> {
                 Kind::Stream => pipe.open(channel.subscriber(&options)).map(|it| serve_reader(pipe, it)),
                 Kind::Topic => pipe.open(channel.topic_subscriber(&options)).map(|it| serve_reader(pipe, it)),
                 Kind::Queue => pipe.open(channel.tap(&options)).map(|it| serve_reader(pipe, it)),
+                Kind::Table => unreachable!("a table has no events"),
             };
         });
         let said = servant.answer();

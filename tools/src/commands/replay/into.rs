@@ -31,6 +31,7 @@ pub(super) fn run(
         Kind::Stream => sink.publish(channel.publisher(&options)?, journal, replay),
         Kind::Topic => sink.publish(channel.topic_publisher(&options)?, journal, replay),
         Kind::Queue => sink.publish(channel.producer(&options)?, journal, replay),
+        Kind::Table => Err(open::no_events(target)),
     }
 }
 
