@@ -153,7 +153,7 @@ impl Bus {
 
     /// Adds the journaller's subscription if a journaller asks for it.
     fn with_journaller(&self, full: &ChannelName, options: ChannelOptions) -> ChannelOptions {
-        let may_have = options.overflow != Overflow::LossyReaders;
+        let may_have = options.overflow != Overflow::LossyReaders && options.kind() != Kind::Table;
         let is_wanted = || wishes::is_wanted(self.base(), full, self.owner());
         ChannelOptions { journaled: options.journaled || may_have && is_wanted(), ..options }
     }

@@ -79,9 +79,9 @@ pub struct Positions {
     pub oldest: u64,
     /// Queue: the next ticket to be taken by a worker.
     pub head: Option<u64>,
-    /// How full it is. In a table, the keys that have a value. In a queue, the events that no worker has done ([`Self::waiting`] and
-    /// [`Self::in_hand`] together). Otherwise, what the slowest reader that holds producers back
-    /// has not read.
+    /// How full it is. In a table, the keys that have a value. In a queue, the events that no worker
+    /// has done ([`Self::waiting`] and [`Self::in_hand`] together). Otherwise, the part that the
+    /// slowest reader that holds producers back has not read.
     pub depth: u64,
     /// Queue: events that no worker holds, because they were never taken or were handed back.
     pub waiting: Option<u64>,

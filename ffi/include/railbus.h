@@ -50,7 +50,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x7b4098b59934025dULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x5bef3cadc2119cc3ULL
 
 /**
  * Version of the library that this header belongs to.

@@ -238,17 +238,12 @@ impl railbus_channel_options {
     }
 
     fn to_rust(self) -> Result<ChannelOptions, Failure> {
-        let kind = Kind::from_code(self.kind).ok_or_else(|| {
+        let kind = Kind::from_code(self.kind).filter(|kind| *kind != Kind::Table).ok_or_else(|| {
             Failure::invalid(format!(
                 "kind {}: must be RAILBUS_STREAM, RAILBUS_QUEUE or RAILBUS_TOPIC",
                 self.kind
             ))
         })?;
-        if kind == Kind::Table {
-            return Err(Failure::invalid(
-                "kind 4: a table is created from Rust or by `railbus create --kind table`",
-            ));
-        }
         let overflow = match self.overflow {
             0 => None,
             code => Some(Overflow::from_code(code).ok_or_else(|| {

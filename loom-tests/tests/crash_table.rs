@@ -12,7 +12,7 @@ use std::rc::Rc;
 use railbus_loom_tests::crash_memory::{CrashChannel, CrashMemory, CrashWords, Participant};
 use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{Identity, ROLE_PRODUCER};
-use railbus_ring::table::entry::{Read, Table, version_of};
+use railbus_ring::table::entry::{Content, Table, version_of};
 use railbus_ring::table::geometry::Geometry;
 use railbus_ring::table::key::Key;
 use railbus_ring::table::watch::KeyWatch;
@@ -26,7 +26,7 @@ const NAMES: [u64; 3] = [1, 2, 3];
 /// Every version with which a key was ever read or set, with its value.
 type Versions = BTreeMap<(u64, u64), u64>;
 
-/// What a watcher has seen in each entry.
+/// The keys and values that a watcher has seen, by entry.
 type Copy = BTreeMap<usize, Option<(Key, u64)>>;
 
 #[derive(Clone)]
@@ -115,7 +115,7 @@ impl Bench {
         let value_of = |&name: &u64| {
             let mut words = [0; 2];
             let (read, _) = table.get(&Key::from(name), &mut words).expect("a sound table");
-            let Read::Value { word, bytes } = read else { return None };
+            let Content::Value { word, bytes } = read else { return None };
             assert_eq!((bytes, words[1]), (16, !words[0]), "a torn value");
             self.note(name, version_of(word), words[0]);
             Some(words[0])
@@ -154,9 +154,9 @@ impl Bench {
             let mut words = [0; 2];
             let (key, read) = table.read_any(entry, &mut words).expect("a sound table");
             let (word, value) = match read {
-                Read::Value { word, .. } => (word, Some(words[0])),
-                Read::Absent { word } => (word, None),
-                Read::Other => unreachable!("any key will do"),
+                Content::Value { word, .. } => (word, Some(words[0])),
+                Content::Absent { word } => (word, None),
+                Content::Other => unreachable!("any key will do"),
             };
             watch.saw(entry, word);
             copy.insert(entry, value.and_then(|value| Some((key?.0, value))));
@@ -164,7 +164,7 @@ impl Bench {
     }
 }
 
-/// What is there before, and what the writer does that dies.
+/// The changes before, and those of the writer that dies.
 const SCENES: [(&[Step], &[Step]); 5] = [
     // A first value; a new one; a deletion.
     (&[], &[(1, Some(10))]),

@@ -112,3 +112,26 @@ fn info_ls_stat_metrics_and_export_know_tables() {
     );
     assert!(base.run("repair demo/state").status.success() && base.run("ls").status.success());
 }
+
+#[test]
+fn a_daemon_that_records_by_pattern_leaves_tables_out() {
+    let base = Base::new();
+    base.fine("create demo/early --kind table");
+    let journal = base.file("journal");
+    let mut daemon = base.start(&format!("journald --journal {} --channels demo/*", journal.display()));
+    assert!(daemon.read_line().contains("ready"));
+    base.fine("create demo/late --kind table");
+    base.fine("set demo/late a 1");
+    // A stream that is made later is recorded, so the daemon has looked through the bus by then.
+    base.fine("create demo/events --kind stream");
+    program::eventually("the stream is recorded", || {
+        base.json("info demo/events --json")["journal"]["state"] == "recording"
+    });
+    daemon.signal(libc::SIGTERM);
+    let output = daemon.finish();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("late") && !said.contains("early"), "{said}");
+    assert!(journal.join("demo/events").exists() && !journal.join("demo/late").exists());
+    let (code, said) = failed("journal", base.run(&format!("journal tail {}/demo/late", journal.display())));
+    assert!(code == 3, "{code} {said}");
+}

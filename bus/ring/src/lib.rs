@@ -3,8 +3,8 @@
 //!
 //! [`layout`] defines every shared byte. [`memory`] names every ordering. [`frame`] is the header
 //! word of an event. [`stream`] and [`slots`] are the two rings, and [`table`] keeps the latest value
-//! of each key; [`members`] is common to their participants. The same code runs on shared memory, under loom, and with its actor killed before
-//! every access.
+//! of each key. [`members`] is common to their participants. The same code runs on shared memory,
+//! under loom, and with its actor killed before every access.
 //!
 //! This crate is an inner part of `railbus`: its functions trust the geometry that they are given.
 //! Use `railbus`.

@@ -325,24 +325,7 @@ impl ChannelOptions {
                 "must be 1 ms to 24 h",
             ));
         }
-        if kind != Kind::Queue && (self.max_attempts > 0 || self.dead_letters.is_some()) {
-            return Err(Error::invalid(
-                "attempts and dead letters",
-                format!("only a queue redelivers, this is a {kind}"),
-            ));
-        }
-        if kind != Kind::Table && (self.keys.is_some() || self.value_bytes.is_some()) {
-            return Err(Error::invalid(
-                "keys and value size",
-                format!("only a table has them, this is a {kind}"),
-            ));
-        }
-        if kind != Kind::Queue && self.keyed {
-            let why = format!(
-                "only a queue hands events to workers, this is a {kind}: its events are in order anyway"
-            );
-            return Err(Error::invalid("keyed", why));
-        }
+        self.check_of_one_kind()?;
         if self.journaled && self.overflow == Overflow::LossyReaders {
             return Err(Error::invalid(
                 "journaled",
@@ -387,6 +370,30 @@ impl ChannelOptions {
             }
         }
         self.numa_node.map_or(Ok(()), numa::check_node)
+    }
+
+    /// Options that only channels of one kind have.
+    fn check_of_one_kind(&self) -> Result<()> {
+        let kind = self.kind;
+        if kind != Kind::Queue && (self.max_attempts > 0 || self.dead_letters.is_some()) {
+            return Err(Error::invalid(
+                "attempts and dead letters",
+                format!("only a queue redelivers, this is a {kind}"),
+            ));
+        }
+        if kind != Kind::Table && (self.keys.is_some() || self.value_bytes.is_some()) {
+            return Err(Error::invalid(
+                "keys and value size",
+                format!("only a table has them, this is a {kind}"),
+            ));
+        }
+        if kind != Kind::Queue && self.keyed {
+            let why = format!(
+                "only a queue hands events to workers, this is a {kind}: its events are in order anyway"
+            );
+            return Err(Error::invalid("keyed", why));
+        }
+        Ok(())
     }
 
     /// A table has no events, so nothing that is about events has a meaning for it.

@@ -206,9 +206,8 @@ impl Header {
             self.consumers_max.into(),
             "1 to 256",
         )?;
-        if self.kind == Kind::Table {
-            self.validate_table()?;
-        } else if is_stream {
+        self.validate_table()?;
+        if is_stream {
             let fits = self.capacity_bytes.is_power_of_two()
                 && options::CAPACITY_BYTES.contains(&self.capacity_bytes);
             demand(fits, "CAPACITY_BYTES", self.capacity_bytes, "a power of two, 2^12 to 2^40")?;
@@ -220,7 +219,7 @@ impl Header {
                 self.first_position,
                 "a multiple of 8",
             )?;
-        } else {
+        } else if self.kind != Kind::Table {
             let fits = self.slots.is_power_of_two() && options::SLOTS.contains(&self.slots);
             demand(fits, "SLOTS", self.slots, "a power of two, 2^6 to 2^24")?;
             let fits = self.slot_bytes.is_power_of_two() && options::SLOT_BYTES.contains(&self.slot_bytes);
@@ -281,10 +280,6 @@ impl Header {
             demand(self.done_offset == 0, "DONE_OFFSET", self.done_offset, "0 unless a queue")?;
             demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
         }
-        if self.kind != Kind::Table {
-            demand(self.keys == 0, "KEYS", self.keys, "0 unless a table")?;
-            demand(self.value_bytes == 0, "VALUE_BYTES", self.value_bytes, "0 unless a table")?;
-        }
         let (high, low) = self.watermarks.unwrap_or((100, 0));
         demand(
             options::is_watermarks(high, low),
@@ -318,8 +313,12 @@ impl Header {
 }
 
 impl Header {
-    /// The numbers of a table.
+    /// The numbers of a table, and those that other kinds do not have.
     fn validate_table(&self) -> std::result::Result<(), String> {
+        if self.kind != Kind::Table {
+            demand(self.keys == 0, "KEYS", self.keys, "0 unless a table")?;
+            return demand(self.value_bytes == 0, "VALUE_BYTES", self.value_bytes, "0 unless a table");
+        }
         let geometry = self.geometry().ok_or_else(|| {
             let Header { keys, value_bytes, .. } = self;
             format!("KEYS is {keys} and VALUE_BYTES {value_bytes}, expected 1 to 2^20, and a multiple of 8 to 2^20")

@@ -27,7 +27,7 @@ pub(crate) fn sweep_entry_of(channel: &Channel, memories: &Memories, peers: &Ker
 }
 
 /// Counts the changes of a dead writer of a table among those of all that are gone. Its keys need no
-/// sweep: the next writer of each takes it over, whoever has the registry entry then.
+/// sweep: the next writer of each takes it over, no matter who has the registry entry then.
 pub(crate) fn keep_changes(memories: &Memories, index: usize) {
     let at = layout::entry(index) + layout::EVENTS;
     // Plain: figures for observers. A process that dies here makes them wrong, and nothing else.

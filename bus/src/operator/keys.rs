@@ -10,7 +10,7 @@ use crate::channel::Header;
 use crate::channel::mapped::Trusted;
 use crate::channel::memories::Memories;
 
-/// What was found in the entries of a table.
+/// The entries of a table, as they were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeysSeen {
     /// How many keys have a value.

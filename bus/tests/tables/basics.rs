@@ -1,4 +1,4 @@
-//! What a table does in one process, through its handles.
+//! Tables in one process, through their handles.
 
 use std::path::Path;
 use std::time::Duration;
@@ -180,7 +180,7 @@ fn an_observer_sees_keys_changes_and_writers() {
     let events: Vec<_> = info.participants.iter().map(|one| (one.name.as_str(), one.events)).collect();
     assert_eq!(events, [("first", 7), ("second", 2), ("screen", 6)]);
     assert!(info.participants.iter().all(|one| one.in_hand == 0 && one.stuck_ns.is_none()));
-    // What a writer did counts on when it has left.
+    // The changes of a writer count on when it has left.
     drop(first);
     assert_eq!(seen().0, (6, 100, 9));
     let names = ["keys", "value-bytes", "slots"];

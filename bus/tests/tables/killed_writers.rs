@@ -69,7 +69,7 @@ fn check(key: u64, words: &[u64; WORDS]) -> u64 {
     words[1]
 }
 
-/// Changes keys until it is killed, or told to stop.
+/// Changes keys until it is killed, or asked to stop.
 fn write(channel: &Channel, shared: &Shared, seed: u64) {
     let mut writer = loop {
         match channel.table_writer(&TableOptions::default()) {
@@ -97,7 +97,7 @@ fn write(channel: &Channel, shared: &Shared, seed: u64) {
     }
 }
 
-/// Reads every key until told to stop, and checks each value and that its version goes on.
+/// Reads every key until asked to stop, and checks each value and that its version goes on.
 fn read(channel: &Channel, shared: &Shared, watches: bool) {
     let mut reader = channel.table_reader(&TableOptions::default()).unwrap();
     let mut versions = [0; KEYS as usize];
@@ -173,9 +173,10 @@ fn every_key_can_be_changed(channel: &Channel) {
     assert_eq!(reader.count().unwrap(), ENTRIES as usize);
 }
 
-/// Whether an observer sees a writer that holds a key.
-fn holds(channel: &Channel) -> bool {
-    channel.info().unwrap().participants.iter().any(|one| one.side == Side::Producers && one.in_hand > 0)
+/// The registry entry of a writer that holds a key, as an observer sees it.
+fn holder(channel: &Channel) -> Option<usize> {
+    let participants = channel.info().unwrap().participants;
+    participants.iter().find(|one| one.side == Side::Producers && one.in_hand > 0).map(|one| one.index)
 }
 
 fn stopped(channel: &Channel) {
@@ -202,16 +203,16 @@ fn stopped(channel: &Channel) {
         // Whether or not it was stopped in the middle of a change, its key has a whole value.
         let value = reader.get(1).unwrap().expect("it was set");
         check(1, &value.pod().expect("its whole length"));
-        if holds(channel) {
+        if let Some(writer) = holder(channel) {
             let mut other: TableWriter = channel.table_writer(&TableOptions::default()).unwrap();
             value_of(2, 1, &mut words);
             other.set_pod(2, &words).unwrap();
             let held = other.set(1, b"");
-            assert_eq!(held, Err(TableError::Held { writer: 0 }), "after the channel's stuck_after");
-            assert_eq!(Error::from(TableError::Held { writer: 0 }).exit_code(), 1);
+            assert_eq!(held, Err(TableError::Held { writer }), "after the channel's stuck_after");
+            assert_eq!(Error::from(TableError::Held { writer }).exit_code(), 1);
             let info = channel.info_after(HANG).unwrap();
             let stuck: Vec<_> = info.participants.iter().filter(|one| one.stuck_ns.is_some()).collect();
-            assert!(stuck.len() == 1 && stuck[0].index == 0 && stuck[0].in_hand == 1, "{stuck:?}");
+            assert!(stuck.len() == 1 && stuck[0].index == writer && stuck[0].in_hand == 1, "{stuck:?}");
             // It is a producer: evicting it kills its process.
             channel.evict_exactly(stuck[0], HANG).unwrap();
             other.set_pod(1, &words).unwrap();

@@ -1,4 +1,4 @@
-//! What makes no sense for a table is refused with a reason, and a table's handles by other kinds.
+//! Operations on events are refused by tables with a reason, and a table's handles by other kinds.
 
 use std::time::Duration;
 

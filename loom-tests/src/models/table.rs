@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use loom::thread;
 use railbus_ring::layout::{self as shared, table as layout};
 use railbus_ring::members::park::{Sleeper, Waker};
-use railbus_ring::table::entry::{Read, Table, version_of};
+use railbus_ring::table::entry::{Content, Table, version_of};
 use railbus_ring::table::geometry::Geometry;
 use railbus_ring::table::key::Key;
 use railbus_ring::table::watch::KeyWatch;
@@ -114,7 +114,7 @@ impl Rig {
     fn get(&self, actor: &Rc<Actor>, key: u64) -> Option<u64> {
         let mut words = [0];
         let (read, _) = self.table(actor).get(&Key::from(key), &mut words).expect("a sound table");
-        let Read::Value { word, bytes } = read else { return None };
+        let Content::Value { word, bytes } = read else { return None };
         let version = version_of(word);
         assert_eq!((bytes, words[0]), (8, value_of(key, version)), "version {version} of key {key} is torn");
         Some(version)
@@ -242,7 +242,7 @@ pub fn reuse_beside(weak: Weak) {
     assert!(rig.get(&reader, 2).is_some() && rig.get(&reader, 1).is_none());
 }
 
-/// What a watcher finds: the version words of entries, in the order in which it sees them.
+/// The changes that a watcher finds: the version words of entries, in the order in which it sees them.
 fn look(rig: &Rig, actor: &Rc<Actor>, watch: &mut KeyWatch) -> Vec<(usize, u64)> {
     let table = rig.table(actor);
     let mut found = Vec::new();
@@ -250,7 +250,7 @@ fn look(rig: &Rig, actor: &Rc<Actor>, watch: &mut KeyWatch) -> Vec<(usize, u64)>
     while let Some(entry) = watch.next(&table) {
         let mut words = [0];
         let read = table.read_any(entry, &mut words).expect("a sound table").1;
-        let (Read::Value { word, .. } | Read::Absent { word }) = read else { unreachable!("any key") };
+        let (Content::Value { word, .. } | Content::Absent { word }) = read else { unreachable!("any key") };
         watch.saw(entry, word);
         found.push((entry, word));
     }
@@ -324,14 +324,14 @@ pub fn writer_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     writer.repair(&peers);
     for key in [1, 2] {
         let next = match rig.table(&other).get(&Key::from(key), &mut [0]).expect("a sound table") {
-            (Read::Value { word, .. } | Read::Absent { word }, _) => version_of(word) + 1,
-            (Read::Other, _) => 0,
+            (Content::Value { word, .. } | Content::Absent { word }, _) => version_of(word) + 1,
+            (Content::Other, _) => 0,
         };
         let bytes = value_of(key, next).to_le_bytes();
         let changed = writer.change(&Key::from(key), Expect::Anything, Some(&bytes));
         assert!(matches!(changed, Ok(Some(_))), "{changed:?}");
     }
-    assert!(rig.table(&other).get(&Key::from(2), &mut [0]).is_ok_and(|(read, _)| read != Read::Other));
+    assert!(rig.table(&other).get(&Key::from(2), &mut [0]).is_ok_and(|(read, _)| read != Content::Other));
 }
 
 /// A watcher that was there before two writers of one group: it has seen the last version of each

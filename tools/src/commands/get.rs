@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use railbus::{ChannelName, TableEntry, TableError, TableOptions};
 
-use crate::commands::keys::{KeyArgs, line_of, object_of, table_failed};
+use crate::commands::keys::{KeyForm, line_of, object_of, table_failed};
 use crate::failure::{Failure, Outcome};
 use crate::open::{self, OwnerArgs};
 use crate::output::{EventOutput, print, print_json};
@@ -28,7 +28,7 @@ pub(crate) struct GetArgs {
     /// The key
     key: String,
     #[command(flatten)]
-    keys: KeyArgs,
+    keys: KeyForm,
     /// If the key has no value, wait for one, at most this long
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     wait: Option<Duration>,

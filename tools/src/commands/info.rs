@@ -232,6 +232,17 @@ fn participant(one: &Participant) -> Value {
     })
 }
 
+/// The kind and the size.
+fn geometry(header: &railbus::Header) -> String {
+    match header.kind {
+        Kind::Stream => format!("stream of {}", bytes_text(header.capacity_bytes)),
+        Kind::Table => {
+            format!("table of {} keys with values of {}", header.keys, bytes_text(header.value_bytes))
+        }
+        kind => format!("{kind} of {} slots of {}", header.slots, bytes_text(header.slot_bytes)),
+    }
+}
+
 fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     let header = &info.header;
     let amount = |value: u64| match header.kind {
@@ -242,14 +253,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<13} {value}");
     };
-    let geometry = match header.kind {
-        Kind::Stream => format!("stream of {}", bytes_text(header.capacity_bytes)),
-        Kind::Table => {
-            format!("table of {} keys with values of {}", header.keys, bytes_text(header.value_bytes))
-        }
-        kind => format!("{kind} of {} slots of {}", header.slots, bytes_text(header.slot_bytes)),
-    };
-    line("channel", format!("{}, a {geometry}", info.name));
+    line("channel", format!("{}, a {}", info.name, geometry(header)));
     line("pages", info.pages.to_string());
     line(
         "files",

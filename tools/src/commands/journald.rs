@@ -33,7 +33,7 @@ use railbus::journal::{self, OpenReport, Pattern, RecorderStatus, wishes};
 use railbus::{Bus, ChannelName, Error, JournalState, RecorderOptions, Recorders};
 use status::StatusLine;
 use troubles::Troubles;
-use watch::Watch;
+use watch::{Watch, is_table};
 
 use crate::failure::{Failure, Outcome, note, say};
 use crate::output::print;
@@ -283,7 +283,7 @@ impl Daemon {
         let is_due = |name: &ChannelName| match self.known.get(name) {
             Some(KnownChannel::Recorded(_) | KnownChannel::Failed) => false,
             Some(KnownChannel::Refused { next, .. }) => now >= *next,
-            None => true,
+            None => !is_table(&self.base, name),
         };
         let due: Vec<ChannelName> =
             names.into_iter().filter(|name| self.config.wants(name) && is_due(name)).collect();

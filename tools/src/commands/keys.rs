@@ -1,4 +1,4 @@
-//! What the commands for tables share: keys on the command line, and keys and values in the output.
+//! Shared by the commands for tables: keys on the command line, and keys and values in the output.
 
 use std::fmt::Write as _;
 
@@ -8,16 +8,17 @@ use railbus::{ChannelName, Error, Key, TableError, ToKey};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
+use crate::units::whole;
 
 /// How a key is written on the command line.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub(crate) struct KeyArgs {
+pub(crate) struct KeyForm {
     /// Keys are numbers, 0 to 2^64 - 1, and not text
     #[arg(long)]
     numbers: bool,
 }
 
-impl KeyArgs {
+impl KeyForm {
     /// The key of a word.
     pub(crate) fn key(self, word: &str) -> Result<Key, Failure> {
         if self.numbers {
@@ -42,7 +43,7 @@ pub(crate) fn object_of(key: &Key, version: u64, value: Option<&[u8]>) -> Value 
     object.insert(
         "key".into(),
         match (key.number(), std::str::from_utf8(key.as_bytes())) {
-            (Some(number), _) => number.into(),
+            (Some(number), _) => whole(number),
             (None, Ok(text)) => text.into(),
             (None, Err(_)) => Value::Null,
         },
@@ -50,7 +51,7 @@ pub(crate) fn object_of(key: &Key, version: u64, value: Option<&[u8]>) -> Value 
     if key.number().is_none() && std::str::from_utf8(key.as_bytes()).is_err() {
         object.insert("key_base64".into(), BASE64_STANDARD.encode(key.as_bytes()).into());
     }
-    object.insert("version".into(), version.into());
+    object.insert("version".into(), whole(version));
     object.insert("value".into(), value.map(|value| BASE64_STANDARD.encode(value)).into());
     if let Some(value) = value {
         object.insert("bytes".into(), json!(value.len()));

@@ -5,7 +5,7 @@ use std::io::Read;
 use railbus::{ChannelName, Error, TableOptions};
 use serde_json::json;
 
-use crate::commands::keys::{KeyArgs, table_failed};
+use crate::commands::keys::{KeyForm, table_failed};
 use crate::failure::Outcome;
 use crate::open::{self, OwnerArgs};
 use crate::output::print_json;
@@ -42,7 +42,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
     #[command(flatten)]
-    keys: KeyArgs,
+    keys: KeyForm,
     /// A name for observers
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,

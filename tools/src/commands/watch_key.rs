@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use railbus::{ChannelName, Error, Key, TableError, TableOptions};
 
-use crate::commands::keys::{KeyArgs, line_of, object_of, table_failed};
+use crate::commands::keys::{KeyForm, line_of, object_of, table_failed};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::open::{self, OwnerArgs};
@@ -29,7 +29,7 @@ pub(crate) struct WatchKeyArgs {
     /// The keys [default: all]
     keys: Vec<String>,
     #[command(flatten)]
-    sort: KeyArgs,
+    sort: KeyForm,
     /// Do not print what is there at the start
     #[arg(long)]
     changes_only: bool,

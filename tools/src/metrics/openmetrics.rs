@@ -72,9 +72,7 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         ("capacity", "The most that fits, as depth", |c| Some(c.capacity as f64)),
         ("high_water", "The largest depth since this exporter began", |c| Some(c.high_water as f64)),
         ("lag", "How far the slowest reader is behind, as depth", |c| Some(c.lag? as f64)),
-        ("events_per_second", "Events published, or changes of a table, over the last interval", |c| {
-            c.events_per_second
-        }),
+        ("events_per_second", "Events or changes of keys, over the last interval", |c| c.events_per_second),
         ("bytes_per_second", "Payload published, over the last interval", |c| c.bytes_per_second),
         ("producers", "Live producers", |c| Some(c.producers as f64)),
         ("consumers", "Live consumers", |c| Some(c.consumers as f64)),

@@ -25,7 +25,7 @@
 
 use crate::layout::table as layout;
 use crate::memory::{Edge, Memory};
-use crate::table::entry::{Broken, Read, SEARCHES, Table};
+use crate::table::entry::{Broken, Content, SEARCHES, Table};
 use crate::table::key::Key;
 
 /// The result of a search.
@@ -118,13 +118,13 @@ impl<M: Memory> Table<M> {
     /// Reads the value of `key` into `into`, which has room for the largest. Also returns the entry, if
     /// the key has one.
     #[inline]
-    pub fn get(&self, key: &Key, into: &mut [u64]) -> Result<(Read, Option<usize>), Broken> {
+    pub fn get(&self, key: &Key, into: &mut [u64]) -> Result<(Content, Option<usize>), Broken> {
         let hash = key.hash();
         // The common case: the key is the first in its chain.
         let word = self.data.load(self.geometry.bucket(hash), Edge::Chain);
         if let Some(entry) = self.geometry.linked(word) {
             let read = self.read(entry, into, |table| table.is_of(entry, key))?;
-            if read != Read::Other {
+            if read != Content::Other {
                 return Ok((read, Some(entry)));
             }
         }
@@ -133,10 +133,15 @@ impl<M: Memory> Table<M> {
 
     /// As [`Self::get`], if the key is probably in this entry.
     #[inline]
-    pub fn get_at(&self, entry: usize, key: &Key, into: &mut [u64]) -> Result<(Read, Option<usize>), Broken> {
+    pub fn get_at(
+        &self,
+        entry: usize,
+        key: &Key,
+        into: &mut [u64],
+    ) -> Result<(Content, Option<usize>), Broken> {
         if entry < self.geometry.keys() {
             let read = self.read(entry, into, |table| table.is_linked_of(entry, key))?;
-            if read != Read::Other {
+            if read != Content::Other {
                 return Ok((read, Some(entry)));
             }
         }
@@ -144,11 +149,11 @@ impl<M: Memory> Table<M> {
     }
 
     #[inline(never)]
-    fn get_behind(&self, key: &Key, hash: u64, into: &mut [u64]) -> Result<(Read, Option<usize>), Broken> {
+    fn get_behind(&self, key: &Key, hash: u64, into: &mut [u64]) -> Result<(Content, Option<usize>), Broken> {
         for _ in 0..SEARCHES {
-            let Search::Entry(entry) = self.find(key, hash)? else { return Ok((Read::Other, None)) };
+            let Search::Entry(entry) = self.find(key, hash)? else { return Ok((Content::Other, None)) };
             let read = self.read(entry, into, |table| table.is_of(entry, key))?;
-            if read != Read::Other {
+            if read != Content::Other {
                 return Ok((read, Some(entry)));
             }
         }

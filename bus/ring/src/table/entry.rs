@@ -12,8 +12,8 @@
 //! reader:      load the version; copy its buffer; (memory fence); load the version again
 //! ```
 //!
-//! **Why it is sound.** A buffer is written again only after three more versions are committed. So the copy is
-//! whole if the version has moved by at most two. Otherwise the reader begins again; each new
+//! **Why it is sound.** A buffer is written again only after three more versions are committed. So the
+//! copy is whole if the version has moved by at most two. Otherwise the reader begins again. Each new
 //! beginning means that at least three changes of this key were committed while the reader copied.
 //! With two buffers, one commit would be enough to spoil a copy, and a reader of large values might
 //! never come to an end beside a busy writer.
@@ -51,9 +51,9 @@ pub const fn is_present(word: u64) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken(pub &'static str);
 
-/// What was read of an entry.
+/// The content of an entry, as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read {
+pub enum Content {
     /// The value of the key is in the caller's buffer.
     Value {
         /// Its version word.
@@ -133,7 +133,7 @@ impl<M: Memory> Table<M> {
         entry: usize,
         into: &mut [u64],
         mut is_same: impl FnMut(&Self) -> bool,
-    ) -> Result<Read, Broken> {
+    ) -> Result<Content, Broken> {
         for _ in 0..ATTEMPTS {
             // VERSION: the value was stored before.
             let word = self.version_word(entry);
@@ -155,9 +155,9 @@ impl<M: Memory> Table<M> {
                 return Err(Broken("a value that is longer than the table's values"));
             }
             return Ok(match (same, is_present(word)) {
-                (false, _) => Read::Other,
-                (true, true) => Read::Value { word, bytes },
-                (true, false) => Read::Absent { word },
+                (false, _) => Content::Other,
+                (true, true) => Content::Value { word, bytes },
+                (true, false) => Content::Absent { word },
             });
         }
         Err(Broken("a value that never stays the same while it is read"))
@@ -180,7 +180,7 @@ impl<M: Memory> Table<M> {
     }
 
     /// Reads the value that an entry has now, with its key; `None` for the key if it has none.
-    pub fn read_any(&self, entry: usize, into: &mut [u64]) -> Result<(Option<(Key, u64)>, Read), Broken> {
+    pub fn read_any(&self, entry: usize, into: &mut [u64]) -> Result<(Option<(Key, u64)>, Content), Broken> {
         let mut found = None;
         let read = self.read(entry, into, |table| {
             // CHAIN: as in `is_of`.

@@ -8,7 +8,7 @@ use crate::layout;
 use crate::members::peers::{Peers, Side};
 use crate::memory::plain::Plain;
 use crate::memory::{Edge, Memory};
-use crate::table::entry::{Broken, Read, Table, version_of};
+use crate::table::entry::{Broken, Content, Table, version_of};
 use crate::table::geometry::Geometry;
 use crate::table::key::Key;
 use crate::table::watch::KeyWatch;
@@ -36,7 +36,7 @@ fn writer(table: &Table<Plain>) -> KeyWriter<Plain> {
 fn value_of(table: &Table<Plain>, key: &Key) -> Result<Option<(u64, Vec<u8>)>, Broken> {
     let mut words = vec![0; table.geometry.value_bytes() / 8];
     Ok(match table.get(key, &mut words)?.0 {
-        Read::Value { word, bytes } => {
+        Content::Value { word, bytes } => {
             let all: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             Some((version_of(word), all[..bytes].to_vec()))
         }
@@ -67,8 +67,8 @@ fn values_versions_and_places() -> Result<(), Unset> {
     writer.change(&c, Expect::Anything, Some(b"c"))?;
     assert_eq!(writer.change_at(entry, &a, Expect::Anything, Some(b"no")), Err(Unset::Full));
     let found = table.get_at(entry, &c, &mut [0; 2])?;
-    assert!(matches!(found, (Read::Value { .. }, Some(at)) if at == entry));
-    assert_eq!(table.get_at(entry, &a, &mut [0; 2])?.0, Read::Other);
+    assert!(matches!(found, (Content::Value { .. }, Some(at)) if at == entry));
+    assert_eq!(table.get_at(entry, &a, &mut [0; 2])?.0, Content::Other);
     assert_eq!(table.get_at(usize::MAX, &b, &mut [0; 2])?.1, table.get(&b, &mut [0; 2])?.1);
     assert_eq!((value_of(&table, &a)?, value_of(&table, &b)?.map(|b| b.1)), (None, Some(vec![7; 16])));
     writer.change(&b, Expect::Anything, None)?;
@@ -122,11 +122,11 @@ fn look(table: &Table<Plain>, watch: &mut KeyWatch, seen: &mut HashMap<usize, Op
     while let Some(entry) = watch.next(table) {
         let (key, read) = table.read_any(entry, &mut words).expect("a sound table");
         let word = match read {
-            Read::Value { word, .. } | Read::Absent { word } => word,
-            Read::Other => unreachable!("any key will do"),
+            Content::Value { word, .. } | Content::Absent { word } => word,
+            Content::Other => unreachable!("any key will do"),
         };
         watch.saw(entry, word);
-        let is_there = matches!(read, Read::Value { .. });
+        let is_there = matches!(read, Content::Value { .. });
         seen.insert(entry, key.filter(|_| is_there).map(|(key, _)| (key, words.clone())));
     }
 }

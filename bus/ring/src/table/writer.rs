@@ -29,7 +29,7 @@
 //! |---|---|
 //! | before the commit | the old version; a buffer that no version names |
 //! | after it | the new version |
-//! | before the entry is in the chain | a key without a value; it is looked for in the chain before it is used |
+//! | before the entry is in the chain | a key without a value; it is searched for in the chain first |
 //! | while the entry left the chain | an invalid key; the search and the count are repeated |
 //!
 //! **Versions.** A first entry starts at `TABLE_FLOOR`, and one that is used again four above that
@@ -111,7 +111,7 @@ impl<M: Memory> KeyWriter<M> {
         KeyWriter { table, acks, own, producers, cursor: 0 }
     }
 
-    /// What it writes to.
+    /// The table that it writes.
     pub fn table(&self) -> &Table<M> {
         &self.table
     }
@@ -154,8 +154,8 @@ impl<M: Memory> KeyWriter<M> {
             return false;
         }
         let at = self.table.geometry.entry(entry) + layout::OWNER;
-        // OWNER: from the very word that names the dead writer, whose stores are all visible. What it
-        // left is a state from which the next owner goes on.
+        // OWNER: from the very word that names the dead writer, whose stores are all visible. It
+        // left a state from which the next owner goes on.
         let _ = self.table.data.compare_exchange(at, owner, 0, Edge::Owner);
         true
     }

@@ -1,4 +1,4 @@
-//! What a reader of a table gets: values and changes.
+//! The records that a reader of a table returns: values and changes.
 
 use bytemuck::AnyBitPattern;
 use railbus_ring::table::key::Key;

@@ -1,4 +1,4 @@
-//! What may be given as a key, and keys whose place is remembered.
+//! Values that are taken as keys, and keys whose place is remembered.
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ use railbus_ring::table::key::Key;
 
 use crate::error::TableError;
 
-/// What may be given as a key: text or bytes of 1 to 64 bytes, a number, or a [`Key`].
+/// A value that is taken as a key: text or bytes of 1 to 64 bytes, a number, or a [`Key`].
 ///
 /// A number and its bytes are different keys.
 pub trait ToKey {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use railbus_os::membarrier;
 use railbus_ring::layout;
 use railbus_ring::members::park::Sleeper;
-use railbus_ring::table::entry::{Broken, Read, Table, is_present, version_of};
+use railbus_ring::table::entry::{Broken, Content, Table, is_present, version_of};
 use railbus_ring::table::key::Key;
 use railbus_ring::table::watch::KeyWatch;
 
@@ -52,9 +52,9 @@ struct Watching {
     found: Option<usize>,
 }
 
-/// What [`TableReader::look`] has found.
+/// The change that [`TableReader::look`] has found.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct SeenChange {
     key: Key,
     version: u64,
     bytes: Option<usize>,
@@ -117,8 +117,8 @@ impl TableReader {
         Ok(self.value_of(read))
     }
 
-    /// All keys that have a value, in no order. Each value is whole; changes that are made in the meantime may be
-    /// among them or not.
+    /// All keys that have a value, in no order. Each value is whole. Changes that are made in the
+    /// meantime may be among them or not.
     ///
     /// # Errors
     /// As for [`Self::get`].
@@ -157,8 +157,8 @@ impl TableReader {
         Ok((0..self.table.used()).filter(|&entry| is_present(self.table.version_word(entry))).count())
     }
 
-    /// The next key that has changed since this reader reported it last; `None` if there is none now. At first
-    /// that is every key that has a value. Of several changes of one key, the last is reported.
+    /// The next key that has changed since this reader reported it last; `None` if there is none now.
+    /// At first that is every key that has a value. Of several changes of one key, the last is reported.
     ///
     /// Keys are reported in turns, so one that changes all the time does not hide others. Never blocks.
     ///
@@ -180,8 +180,9 @@ impl TableReader {
         Ok(self.change_of(seen))
     }
 
-    /// Waits until a key is not of version `seen` any more, for `timeout` at most; `None` waits without end. A
-    /// `seen` of `None` means that the key had no value. Returns its value, or `None` if it was deleted.
+    /// Waits until a key is not of version `seen` any more, for `timeout` at most; `None` waits without
+    /// end. A `seen` of `None` means that the key had no value. Returns its value, or `None` if it was
+    /// deleted.
     ///
     /// # Errors
     /// [`TableError::TimedOut`]; otherwise as for [`Self::get`].
@@ -215,8 +216,8 @@ impl TableReader {
             let (read, found) = reader.table.get_at(entry, &key, &mut reader.value)?;
             entry = found.unwrap_or(entry);
             let now = match read {
-                Read::Value { word, .. } => Some(version_of(word)),
-                Read::Absent { .. } | Read::Other => None,
+                Content::Value { word, .. } => Some(version_of(word)),
+                Content::Absent { .. } | Content::Other => None,
             };
             Ok((now != seen).then_some(read))
         })?;
@@ -262,12 +263,12 @@ impl TableReader {
     }
 
     #[inline(always)]
-    fn value_of(&self, read: Read) -> Option<TableValue<'_>> {
-        let Read::Value { word, bytes } = read else { return None };
+    fn value_of(&self, read: Content) -> Option<TableValue<'_>> {
+        let Content::Value { word, bytes } = read else { return None };
         Some(TableValue { bytes: &bytemuck::cast_slice(&self.value)[..bytes], version: version_of(word) })
     }
 
-    fn change_of(&mut self, Seen { key, version, bytes }: Seen) -> Change<'_> {
+    fn change_of(&mut self, SeenChange { key, version, bytes }: SeenChange) -> Change<'_> {
         self.changes += 1;
         self.member.note(layout::EVENTS, self.changes);
         let all: &[u8] = bytemuck::cast_slice(&self.value);
@@ -284,16 +285,16 @@ impl TableReader {
     }
 
     /// The next change that concerns the caller.
-    fn look(&mut self) -> Result<Option<Seen>, TableError> {
+    fn look(&mut self) -> Result<Option<SeenChange>, TableError> {
         self.watching();
         let TableReader { table, value, watching, .. } = self;
         let Some(Watching { core, known, found }) = watching else { return Ok(None) };
         while let Some(entry) = found.take().or_else(|| core.next(table)) {
             let (holder, read) = table.read_any(entry, value)?;
             let (word, bytes) = match read {
-                Read::Value { word, bytes } => (word, Some(bytes)),
-                Read::Absent { word } => (word, None),
-                Read::Other => continue,
+                Content::Value { word, bytes } => (word, Some(bytes)),
+                Content::Absent { word } => (word, None),
+                Content::Other => continue,
             };
             let key = holder.map(|(key, _)| key);
             let last = known.get(&entry).copied();
@@ -302,7 +303,7 @@ impl TableReader {
                 known.remove(&entry);
                 *found = Some(entry);
                 let version = holder.map_or(version_of(word), |(_, born)| born);
-                return Ok(Some(Seen { key: last, version, bytes: None }));
+                return Ok(Some(SeenChange { key: last, version, bytes: None }));
             }
             core.saw(entry, word);
             match (key, bytes) {
@@ -312,7 +313,7 @@ impl TableReader {
                 _ => {}
             }
             if let Some(key) = key {
-                return Ok(Some(Seen { key, version: version_of(word), bytes }));
+                return Ok(Some(SeenChange { key, version: version_of(word), bytes }));
             }
         }
         Ok(None)

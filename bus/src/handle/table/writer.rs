@@ -25,9 +25,9 @@ const POLL: Duration = Duration::from_micros(5);
 
 /// A registered writer of a table, opened with [`Channel::table_writer`](crate::Channel::table_writer).
 ///
-/// A key is changed by one writer at a time. A writer that finds a key held by another one waits for it: usually
-/// less than a microsecond. If the other one was killed, its work is as if it had not begun or was
-/// complete, and the key is taken over within a millisecond.
+/// A key is changed by one writer at a time. A writer that finds a key held by another one waits for
+/// it: usually less than a microsecond. If the other one was killed, its work is as if it had not
+/// begun, or was complete, and the key is taken over within a millisecond.
 ///
 /// # Threads and processes
 /// A writer is `Send` but not `Sync`. After `fork` it belongs to the parent; in the child every call
@@ -249,7 +249,6 @@ impl TableWriter {
                         return Err(TableError::CannotRepair(BLIND));
                     }
                     if !is_free && step == Step::TimedOut {
-                        self.member.note(layout::BLOCKED, self.member.word(layout::BLOCKED) + 1);
                         return Err(TableError::Held { writer: index_of(owner) });
                     }
                     if !self.member.is_registered() {
@@ -268,7 +267,7 @@ impl TableWriter {
 impl Drop for TableWriter {
     fn drop(&mut self) {
         if !self.member.is_forked() {
-            // Plain: a figure for observers. What this writer has done counts on when its entry is free.
+            // Plain: a figure for observers. The changes of this writer count on when its entry is free.
             self.member.memories.ring.fetch_add(layout::TABLE_CHANGES, self.tally.events, Edge::Plain);
             self.member.note(layout::EVENTS, 0);
         }

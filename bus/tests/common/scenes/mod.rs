@@ -182,10 +182,7 @@ impl<'a> Stage<'a> {
         let options = options.first_position(self.first(kind)).pages(railbus::Pages::Ordinary);
         let options = match kind {
             Kind::Stream => options.capacity_bytes(CAPACITY),
-            Kind::Queue | Kind::Topic => options.slots(SLOTS).slot_bytes(128),
-            Kind::Table => unreachable!("a table has no events"),
-            Kind::Table => unreachable!("a table has no events"),
-            Kind::Table => unreachable!("a table has no events"),
+            Kind::Queue | Kind::Topic | Kind::Table => options.slots(SLOTS).slot_bytes(128),
         };
         self.bus.create("c", &options).expect("a channel")
     }

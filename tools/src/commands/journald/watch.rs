@@ -8,10 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use railbus::admin::{list_buses, list_channels};
-use railbus::{ChannelName, Result};
+use railbus::{Bus, ChannelName, Kind, Owner, Result};
 
 /// Everything is looked through this often, even without a change.
 const ANYWAY: Duration = Duration::from_secs(2);
+
+/// Whether the channel is a table, which has no events to record.
+pub(crate) fn is_table(base: &Path, name: &ChannelName) -> bool {
+    let channel =
+        Bus::at(base, name.bus()).and_then(|bus| bus.owned_by(Owner::Anybody).attach(name.channel()));
+    channel.is_ok_and(|channel| channel.header().kind == Kind::Table)
+}
 
 /// The directories at the last look.
 #[derive(Debug)]
