@@ -122,7 +122,7 @@ fn a_daemon_that_records_by_pattern_leaves_tables_out() {
     assert!(daemon.read_line().contains("ready"));
     base.fine("create demo/late --kind table");
     base.fine("set demo/late a 1");
-    // A stream that is made later is recorded, so the daemon has looked through the bus by then.
+    // A stream that is made later is recorded, so the daemon has looked through the bus before that.
     base.fine("create demo/events --kind stream");
     program::eventually("the stream is recorded", || {
         base.json("info demo/events --json")["journal"]["state"] == "recording"
