@@ -42,7 +42,7 @@ pub(crate) struct CreateArgs {
     from: Option<PathBuf>,
     /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many
     /// publishers, one order; table: the latest value of each key
-    #[arg(long, default_value = "stream", value_name = "stream|queue|topic|table")]
+    #[arg(long, default_value = "stream", value_name = "KIND")]
     kind: Kind,
     #[command(flatten)]
     geometry: GeometryArgs,
@@ -96,7 +96,8 @@ pub(crate) struct CreateArgs {
     /// Stamp every event with the time at which it was published
     #[arg(long)]
     stamp: bool,
-    /// Queue: handle events with the same key one after the other, in order (see `pub --key-field`)
+    /// Queue: handle events with the same key one after the other, in order, as the option key-field of
+    /// `pub` gives them
     #[arg(long)]
     keyed: bool,
     /// Make it with its journaller's subscription: no event is missing in its journal, and
