@@ -84,7 +84,7 @@ fn write(channel: &Channel, shared: &Shared, seed: u64) {
     while shared.get(STOP) == 0 {
         random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
         let key = (random >> 33) % KEYS;
-        let changed = if (random >> 50) % 8 == 0 {
+        let changed = if (random >> 50).is_multiple_of(8) {
             writer.delete(key).map(|_| ())
         } else {
             value_of(key, shared.add(CHANGES, 1), &mut words);
