@@ -106,7 +106,7 @@ impl<M: Memory> Table<M> {
     /// The entry of `key`.
     #[inline]
     pub(crate) fn find(&self, key: &Key, hash: u64) -> Result<Search, Broken> {
-        self.search(self.geometry.bucket(hash), |entry| self.is_of(entry, key)).map(|(found, _)| found)
+        self.search(self.geometry.bucket(hash), |entry| self.words(entry).is_of(key)).map(|(found, _)| found)
     }
 
     /// Whether an entry is in the chain of this hash.
@@ -123,7 +123,7 @@ impl<M: Memory> Table<M> {
         // The common case: the key is the first in its chain.
         let word = self.data.load(self.geometry.bucket(hash), Edge::Chain);
         if let Some(entry) = self.geometry.linked(word) {
-            let read = self.read(entry, into, |table| table.is_of(entry, key))?;
+            let read = self.read(entry, into, |words| words.is_of(key))?;
             if read != Content::Other {
                 return Ok((read, Some(entry)));
             }
@@ -131,28 +131,21 @@ impl<M: Memory> Table<M> {
         self.get_behind(key, hash, into)
     }
 
-    /// As [`Self::get`], if the key is probably in this entry.
-    #[inline]
-    pub fn get_at(
-        &self,
-        entry: usize,
-        key: &Key,
-        into: &mut [u64],
-    ) -> Result<(Content, Option<usize>), Broken> {
-        if entry < self.geometry.keys() {
-            let read = self.read(entry, into, |table| table.is_linked_of(entry, key))?;
-            if read != Content::Other {
-                return Ok((read, Some(entry)));
-            }
+    /// As [`Self::get`], if the key is in this entry. If it is not, [`Content::Other`]: then it may be
+    /// elsewhere.
+    #[inline(always)]
+    pub fn get_at(&self, entry: usize, key: &Key, into: &mut [u64]) -> Result<Content, Broken> {
+        if entry >= self.geometry.keys() {
+            return Ok(Content::Other);
         }
-        self.get(key, into)
+        self.read(entry, into, |words| words.is_linked_of(key))
     }
 
     #[inline(never)]
     fn get_behind(&self, key: &Key, hash: u64, into: &mut [u64]) -> Result<(Content, Option<usize>), Broken> {
         for _ in 0..SEARCHES {
             let Search::Entry(entry) = self.find(key, hash)? else { return Ok((Content::Other, None)) };
-            let read = self.read(entry, into, |table| table.is_of(entry, key))?;
+            let read = self.read(entry, into, |words| words.is_of(key))?;
             if read != Content::Other {
                 return Ok((read, Some(entry)));
             }

@@ -27,7 +27,7 @@
 
 use crate::layout::table as layout;
 use crate::memory::{Edge, Memory};
-use crate::table::geometry::{Geometry, length_word};
+use crate::table::geometry::{Geometry, buffer_of, length_word};
 use crate::table::key::{Key, LINKED, VALID};
 
 /// How often a reader begins again before it takes the memory for corrupt.
@@ -88,6 +88,12 @@ impl<M: Memory> Table<M> {
         (self.ring.load(crate::layout::TABLE_HIGH, Edge::Chain) as usize).min(self.geometry.keys())
     }
 
+    /// The words of an entry.
+    #[inline(always)]
+    pub(crate) fn words(&self, entry: usize) -> EntryWords<M> {
+        EntryWords { data: self.data.clone(), at: self.geometry.entry(entry) }
+    }
+
     #[inline(always)]
     pub(crate) fn head(&self, entry: usize, field: usize, edge: Edge) -> u64 {
         self.data.load(self.geometry.entry(entry) + field, edge)
@@ -105,26 +111,6 @@ impl<M: Memory> Table<M> {
         self.head(entry, layout::OWNER, Edge::Owner)
     }
 
-    /// Whether the entry seems to be the key's. The caller makes sure that it did not change hands in
-    /// the meantime.
-    #[inline(always)]
-    pub(crate) fn is_of(&self, entry: usize, key: &Key) -> bool {
-        // CHAIN: the key's bytes were stored before.
-        key.is_like(self.head(entry, layout::KEY, Edge::Chain))
-            && (0..key.words())
-                .all(|i| self.head(entry, layout::KEY_BYTES + i * 8, Edge::Plain) == key.word(i))
-    }
-
-    /// As [`Self::is_of`], and the entry is in the key's chain. An entry that is not may belong to a writer
-    /// that enters the key at this moment and finds that another one was faster.
-    #[inline(always)]
-    pub(crate) fn is_linked_of(&self, entry: usize, key: &Key) -> bool {
-        // CHAIN: as in `is_of`.
-        self.head(entry, layout::KEY, Edge::Chain) == key.meta() | LINKED
-            && (0..key.words())
-                .all(|i| self.head(entry, layout::KEY_BYTES + i * 8, Edge::Plain) == key.word(i))
-    }
-
     /// Reads the value of an entry into `into`, which has room for the largest. `is_same` decides
     /// whether the entry is the one that is wanted.
     #[inline(always)]
@@ -132,64 +118,151 @@ impl<M: Memory> Table<M> {
         &self,
         entry: usize,
         into: &mut [u64],
-        mut is_same: impl FnMut(&Self) -> bool,
+        mut is_same: impl FnMut(&EntryWords<M>) -> bool,
     ) -> Result<Content, Broken> {
-        for _ in 0..ATTEMPTS {
-            // VERSION: the value was stored before.
-            let word = self.version_word(entry);
-            let mut bytes = 0;
-            let same = is_same(self);
-            if same && is_present(word) {
-                bytes = self.length(entry, word);
-                let from = self.geometry.buffer(entry, version_of(word));
-                // Plain: opaque words, which are checked below.
-                let words = bytes.min(self.geometry.value_bytes()).div_ceil(8);
-                for (i, copied) in into.iter_mut().take(words).enumerate() {
-                    *copied = self.data.load(from + i * 8, Edge::Plain);
-                }
-            }
-            if !self.is_unspoilt(entry, word) {
-                continue;
-            }
-            if bytes > self.geometry.value_bytes() {
-                return Err(Broken("a value that is longer than the table's values"));
-            }
-            return Ok(match (same, is_present(word)) {
-                (false, _) => Content::Other,
-                (true, true) => Content::Value { word, bytes },
-                (true, false) => Content::Absent { word },
-            });
+        let words = self.words(entry);
+        let value_bytes = self.geometry.value_bytes();
+        match words.read(self.geometry.buffer_bytes(), value_bytes, into, &mut is_same) {
+            Some(read) => read,
+            None => self.read_again(entry, into, is_same),
         }
-        Err(Broken("a value that never stays the same while it is read"))
     }
 
-    #[inline(always)]
-    fn length(&self, entry: usize, word: u64) -> usize {
-        let (at, shift) = length_word(version_of(word));
-        (self.head(entry, at, Edge::Plain) >> shift) as u32 as usize
-    }
-
-    /// Whether nothing that was read since the version word was `word` can have been overwritten.
-    #[inline(always)]
-    fn is_unspoilt(&self, entry: usize, word: u64) -> bool {
-        // VALIDATE: pairs with OVERWRITE in the writer. If any word above came from a later use of the
-        // buffer, or from another key, the version before that is seen here.
-        self.data.fence(Edge::Validate);
-        let now = self.head(entry, layout::VERSION, Edge::Plain);
-        version_of(now).wrapping_sub(version_of(word)) <= layout::BUFFERS as u64 - 2
+    #[cold]
+    fn read_again(
+        &self,
+        entry: usize,
+        into: &mut [u64],
+        mut is_same: impl FnMut(&EntryWords<M>) -> bool,
+    ) -> Result<Content, Broken> {
+        let words = self.words(entry);
+        let (buffer_bytes, value_bytes) = (self.geometry.buffer_bytes(), self.geometry.value_bytes());
+        (0..ATTEMPTS)
+            .find_map(|_| words.read(buffer_bytes, value_bytes, into, &mut is_same))
+            .unwrap_or(Err(Broken("a value that never stays the same while it is read")))
     }
 
     /// Reads the value that an entry has now, with its key; `None` for the key if it has none.
     pub fn read_any(&self, entry: usize, into: &mut [u64]) -> Result<(Option<(Key, u64)>, Content), Broken> {
         let mut found = None;
-        let read = self.read(entry, into, |table| {
+        let read = self.read(entry, into, |words| {
             // CHAIN: as in `is_of`.
-            let meta = table.head(entry, layout::KEY, Edge::Chain);
-            let born = table.head(entry, layout::BORN, Edge::Plain);
-            let key = Key::load(meta, |at| table.head(entry, at, Edge::Plain));
+            let meta = words.load(layout::KEY, Edge::Chain);
+            let born = words.load(layout::BORN, Edge::Plain);
+            let key = Key::load(meta, |at| words.load(at, Edge::Plain));
             found = key.filter(|_| meta & VALID != 0).map(|key| (key, born));
             true
         })?;
         Ok((found, read))
+    }
+}
+
+/// The words of one entry. It is a value of its own, so that the compiler keeps the address in a
+/// register across atomic accesses.
+#[derive(Debug, Clone)]
+pub(crate) struct EntryWords<M> {
+    data: M,
+    at: usize,
+}
+
+impl<M: Memory> EntryWords<M> {
+    #[inline(always)]
+    pub(crate) fn load(&self, field: usize, edge: Edge) -> u64 {
+        self.data.load(self.at + field, edge)
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self, field: usize, value: u64, edge: Edge) {
+        self.data.store(self.at + field, value, edge);
+    }
+
+    /// Whether the entry seems to be the key's. The caller makes sure that it did not change hands in
+    /// the meantime.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, key: &Key) -> bool {
+        // CHAIN: the key's bytes were stored before.
+        key.is_like(self.load(layout::KEY, Edge::Chain)) && self.has_bytes_of(key)
+    }
+
+    #[inline(always)]
+    fn has_bytes_of(&self, key: &Key) -> bool {
+        // Plain: the meta word has brought them.
+        self.load(layout::KEY_BYTES, Edge::Plain) == key.word(0) && (key.is_short() || self.has_rest_of(key))
+    }
+
+    #[inline(never)]
+    fn has_rest_of(&self, key: &Key) -> bool {
+        (1..key.words()).all(|i| self.load(layout::KEY_BYTES + i * 8, Edge::Plain) == key.word(i))
+    }
+
+    /// As [`Self::is_of`], and the entry is in the key's chain. An entry that is not may belong to a
+    /// writer that enters the key at this moment and finds that another one was faster.
+    #[inline(always)]
+    pub(crate) fn is_linked_of(&self, key: &Key) -> bool {
+        // CHAIN: as in `is_of`.
+        self.load(layout::KEY, Edge::Chain) == key.meta() | LINKED && self.has_bytes_of(key)
+    }
+
+    /// Reads the value once; `None` if it was overwritten in the meantime.
+    #[inline(always)]
+    fn read(
+        &self,
+        buffer_bytes: usize,
+        value_bytes: usize,
+        into: &mut [u64],
+        is_same: &mut impl FnMut(&Self) -> bool,
+    ) -> Option<Result<Content, Broken>> {
+        // VERSION: the value was stored before.
+        let word = self.load(layout::VERSION, Edge::Version);
+        let mut bytes = 0;
+        let same = is_same(self);
+        if same && is_present(word) {
+            let (at, shift) = length_word(version_of(word));
+            bytes = (self.load(at, Edge::Plain) >> shift) as u32 as usize;
+            let from = layout::HEAD_BYTES + buffer_of(version_of(word)) * buffer_bytes;
+            let into_one_line = into.first_chunk_mut::<8>().filter(|_| bytes == 64);
+            match into_one_line {
+                Some(line) => self.copy_line(from, line),
+                None => {
+                    let words = bytes.min(value_bytes).div_ceil(8).min(into.len());
+                    self.copy(from, &mut into[..words]);
+                }
+            }
+        }
+        // VALIDATE: pairs with OVERWRITE in the writer. If any word above came from a later use of the
+        // buffer, or from another key, the version before that is seen here.
+        self.data.fence(Edge::Validate);
+        let now = self.load(layout::VERSION, Edge::Plain);
+        if version_of(now).wrapping_sub(version_of(word)) > layout::BUFFERS as u64 - 2 {
+            return None;
+        }
+        if bytes > value_bytes {
+            return Some(Err(Broken("a value that is longer than the table's values")));
+        }
+        Some(Ok(match (same, is_present(word)) {
+            (false, _) => Content::Other,
+            (true, true) => Content::Value { word, bytes },
+            (true, false) => Content::Absent { word },
+        }))
+    }
+
+    /// Copies the eight words from `field` on.
+    #[inline(always)]
+    fn copy_line(&self, field: usize, into: &mut [u64; 8]) {
+        // Plain: opaque words, which are checked afterwards.
+        *into = std::array::from_fn(|i| self.load(field + i * 8, Edge::Plain));
+    }
+
+    /// Copies words from `field` on, a line at a time.
+    #[inline(never)]
+    fn copy(&self, mut field: usize, into: &mut [u64]) {
+        let (lines, rest) = into.as_chunks_mut::<8>();
+        for line in lines {
+            self.copy_line(field, line);
+            field += 64;
+        }
+        for (i, word) in rest.iter_mut().enumerate() {
+            *word = self.load(field + i * 8, Edge::Plain);
+        }
     }
 }

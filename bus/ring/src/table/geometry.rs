@@ -91,10 +91,10 @@ impl Geometry {
         self.entries_at + entry * self.entry_bytes
     }
 
-    /// The offset of the buffer of `version` of entry `entry`.
+    /// The distance of two buffers of an entry, the first of which follows the head.
     #[inline(always)]
-    pub(crate) const fn buffer(&self, entry: usize, version: u64) -> usize {
-        self.entry(entry) + HEAD_BYTES + (version as usize & (BUFFERS - 1)) * self.buffer_bytes
+    pub(crate) const fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
     }
 
     /// The entry that a link (1 + the number of an entry, in the low half) names; `None` for none, and
@@ -106,11 +106,17 @@ impl Geometry {
     }
 }
 
+/// The number of the buffer of a version.
+#[inline(always)]
+pub(crate) const fn buffer_of(version: u64) -> usize {
+    version as usize & (BUFFERS - 1)
+}
+
 /// The offset of the word that holds the length of the value of `version`, and the bit from which on
 /// it does, from the start of the entry.
 #[inline(always)]
 pub(crate) const fn length_word(version: u64) -> (usize, u32) {
-    let buffer = version as usize & (BUFFERS - 1);
+    let buffer = buffer_of(version);
     (layout::LENGTHS + buffer / 2 * 8, buffer as u32 % 2 * 32)
 }
 
@@ -128,9 +134,9 @@ mod tests {
             assert!(g.bucket(u64::MAX) + 8 <= g.mark(0));
             assert!(g.mark(g.groups() - 1) + MARK_BYTES <= g.entry(0));
             let last = g.keys() - 1;
-            let end = g.buffer(last, BUFFERS as u64 - 1) + g.value_bytes();
+            let end = g.entry(last) + HEAD_BYTES + buffer_of(7) * g.buffer_bytes() + g.value_bytes();
             assert!(end as u64 <= g.bytes() && g.bytes() < 1 << 43, "{keys} {value_bytes}");
-            assert!(g.entry(0).is_multiple_of(LINE_BYTES) && g.buffer(last, 5).is_multiple_of(64));
+            assert!(g.entry(0).is_multiple_of(LINE_BYTES) && g.buffer_bytes().is_multiple_of(64));
             assert_eq!((g.linked(0), g.linked(1), g.linked(keys + 1)), (None, Some(0), None));
         }
         for (keys, value_bytes) in [(0, 8), (KEYS_MAX + 1, 8), (8, 0), (8, 12), (8, VALUE_BYTES_MAX + 8)] {

@@ -37,14 +37,21 @@ pub struct Key {
 
 impl Key {
     /// The key of these bytes; `None` unless they are 1 to 64.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(bytes: &[u8]) -> Option<Key> {
         if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
             return None;
         }
         let mut padded = [0; KEY_BYTES_MAX];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        Some(Key { bytes: padded, meta: bytes.len() as u64 })
+        let length = bytes.len();
+        if length <= 8 {
+            // As one word, which is loaded again at once: the bytes of a smaller store would have to leave
+            // the store buffer before.
+            padded[..8].copy_from_slice(&short(bytes).to_le_bytes());
+        } else {
+            padded[..length].copy_from_slice(bytes);
+        }
+        Some(Key { bytes: padded, meta: length as u64 })
     }
 
     /// The bytes of the key: 8 little-endian ones of a number.
@@ -66,6 +73,12 @@ impl Key {
     #[inline(always)]
     pub(crate) fn words(&self) -> usize {
         self.length().div_ceil(8)
+    }
+
+    /// Whether its bytes are in one word.
+    #[inline(always)]
+    pub(crate) fn is_short(&self) -> bool {
+        self.meta & LENGTH <= 8
     }
 
     /// Word `i` of its bytes.
@@ -103,7 +116,7 @@ impl Key {
     }
 
     /// A hash of the key, the same in every process.
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self) -> u64 {
         /// Both halves of the product of 64-bit numbers.
         #[inline(always)]
@@ -117,8 +130,22 @@ impl Key {
     }
 }
 
+/// One to eight bytes as a word, padded with zeros: from two parts that may overlap.
+#[inline(always)]
+fn short(bytes: &[u8]) -> u64 {
+    let part = |from: usize, count: usize| {
+        bytes[from..from + count].iter().rev().fold(0, |word: u64, byte| word << 8 | u64::from(*byte))
+    };
+    let length = bytes.len();
+    match length {
+        4.. => part(0, 4) | part(length - 4, 4) << ((length - 4) * 8),
+        2.. => part(0, 2) | part(length - 2, 2) << ((length - 2) * 8),
+        _ => part(0, 1),
+    }
+}
+
 impl From<u64> for Key {
-    #[inline]
+    #[inline(always)]
     fn from(number: u64) -> Key {
         let mut bytes = [0; KEY_BYTES_MAX];
         bytes[..8].copy_from_slice(&number.to_le_bytes());
@@ -149,6 +176,11 @@ mod tests {
     #[test]
     fn keys_that_differ_have_different_words_or_metas_and_hashes() {
         let mut hashes = std::collections::HashSet::new();
+        let lengths = (1..=64)
+            .map(|length| &b"0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"[..length]);
+        lengths.for_each(|bytes| {
+            assert_eq!(Key::bytes(bytes).map(|key| key.as_bytes().to_vec()), Some(bytes.to_vec()))
+        });
         let texts = (0..1000u64).map(|i| Key::bytes(format!("key {i}").as_bytes()).expect("short"));
         for key in texts.chain((0..1000).map(Key::from)) {
             assert!(hashes.insert(key.hash()), "{key}");

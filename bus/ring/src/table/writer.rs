@@ -43,8 +43,8 @@ use crate::members::peers::{Peers, Side};
 use crate::members::registry;
 use crate::memory::{Edge, Memory};
 use crate::table::chain::{Search, with_first};
-use crate::table::entry::{Broken, SEARCHES, Table, is_present, version_of};
-use crate::table::geometry::length_word;
+use crate::table::entry::{Broken, EntryWords, SEARCHES, Table, is_present, version_of};
+use crate::table::geometry::{buffer_of, length_word};
 use crate::table::key::{Key, LINKED, VALID};
 
 /// How far the version moves when an entry changes hands.
@@ -173,7 +173,7 @@ impl<M: Memory> KeyWriter<M> {
     /// new version, and the entry. The value fits the table.
     ///
     /// Deleting a key that has no value changes nothing, and returns `None`.
-    #[inline]
+    #[inline(always)]
     pub fn change(
         &mut self,
         key: &Key,
@@ -181,6 +181,28 @@ impl<M: Memory> KeyWriter<M> {
         value: Option<&[u8]>,
     ) -> Result<Option<(u64, usize)>, Unset> {
         let hash = key.hash();
+        // The common case: the key is the first in its chain. CHAIN: the entry was filled before.
+        let bucket = self.table.data.load(self.table.geometry.bucket(hash), Edge::Chain);
+        if let Some(entry) = self.table.geometry.linked(bucket)
+            && self.table.words(entry).is_linked_of(key)
+        {
+            self.own(entry)?;
+            if self.table.words(entry).is_linked_of(key) {
+                return Ok(self.commit(entry, expect, value)?.map(|version| (version, entry)));
+            }
+            self.give_back(entry);
+        }
+        self.change_behind(key, hash, expect, value)
+    }
+
+    #[inline(never)]
+    fn change_behind(
+        &mut self,
+        key: &Key,
+        hash: u64,
+        expect: Expect,
+        value: Option<&[u8]>,
+    ) -> Result<Option<(u64, usize)>, Unset> {
         for _ in 0..SEARCHES {
             let entry = match self.table.find(key, hash)? {
                 Search::Entry(entry) => {
@@ -199,32 +221,34 @@ impl<M: Memory> KeyWriter<M> {
         Err(Unset::Corrupt("a key that never stays in one place"))
     }
 
-    /// As [`Self::change`], if the key is probably in this entry.
-    #[inline]
+    /// As [`Self::change`], if the key is in this entry. `None` if it is not: then it may be elsewhere.
+    #[inline(always)]
     pub fn change_at(
         &mut self,
         entry: usize,
         key: &Key,
         expect: Expect,
         value: Option<&[u8]>,
-    ) -> Result<Option<(u64, usize)>, Unset> {
-        if entry < self.table.geometry.keys() && self.table.is_linked_of(entry, key) {
-            self.own(entry)?;
-            if self.table.is_linked_of(entry, key) {
-                return Ok(self.commit(entry, expect, value)?.map(|version| (version, entry)));
-            }
-            self.give_back(entry);
+    ) -> Result<Option<Option<u64>>, Unset> {
+        if entry >= self.table.geometry.keys() {
+            return Ok(None);
         }
-        self.change(key, expect, value)
+        self.own(entry)?;
+        if !self.table.words(entry).is_linked_of(key) {
+            self.give_back(entry);
+            return Ok(None);
+        }
+        self.commit(entry, expect, value).map(Some)
     }
 
     /// Whether the entry, which is owned, is the key's and in its chain. Otherwise it is given back.
     #[inline(always)]
     fn is_still(&self, entry: usize, key: &Key, hash: u64) -> Result<bool, Unset> {
-        if self.table.is_linked_of(entry, key) {
+        if self.table.words(entry).is_linked_of(key) {
             return Ok(true);
         }
-        let settled = if self.table.is_of(entry, key) { self.settle(entry, key, hash) } else { Ok(false) };
+        let settled =
+            if self.table.words(entry).is_of(key) { self.settle(entry, key, hash) } else { Ok(false) };
         if settled != Ok(true) {
             self.give_back(entry);
         }
@@ -243,9 +267,9 @@ impl<M: Memory> KeyWriter<M> {
     /// Changes an entry that is owned, and gives it back.
     #[inline(always)]
     fn commit(&mut self, entry: usize, expect: Expect, value: Option<&[u8]>) -> Result<Option<u64>, Unset> {
-        let geometry = self.table.geometry;
+        let words = self.table.words(entry);
         // Plain: the version is changed by the owner only, and the owner before was seen.
-        let word = self.table.head(entry, layout::VERSION, Edge::Plain);
+        let word = words.load(layout::VERSION, Edge::Plain);
         let found = is_present(word).then(|| version_of(word));
         let is_expected = match expect {
             Expect::Anything => true,
@@ -263,36 +287,21 @@ impl<M: Memory> KeyWriter<M> {
         if self.acks.load(shared::TABLE_WATCHERS, Edge::Plain) != 0 {
             // MARK: the entry has its owner, and its version changes later. Each mark carries those
             // before it.
-            self.table.data.fetch_add(geometry.mark(entry / layout::GROUP), 1, Edge::Mark);
+            let mark = self.table.geometry.mark(entry / layout::GROUP);
+            self.table.data.fetch_add(mark, 1, Edge::Mark);
         }
         if let Some(value) = value {
             // OVERWRITE: a reader that sees a word of this value sees the version before this one, and
             // with it that the version which was in this buffer is too old.
             self.table.data.fence(Edge::Overwrite);
-            self.fill(entry, version, &value[..value.len().min(geometry.value_bytes())]);
+            let most = value.len().min(self.table.geometry.value_bytes());
+            fill(&words, self.table.geometry.buffer_bytes(), version, &value[..most]);
         }
         // VERSION: this is the commit. The value was stored before.
-        self.put(entry, layout::VERSION, version << 1 | u64::from(value.is_some()), Edge::Version);
-        self.give_back(entry);
+        words.store(layout::VERSION, version << 1 | u64::from(value.is_some()), Edge::Version);
+        // OWNER: the next owner sees everything that this one has changed.
+        words.store(layout::OWNER, 0, Edge::Owner);
         Ok(Some(version))
-    }
-
-    /// Stores a value in the buffer of its version.
-    #[inline(always)]
-    fn fill(&self, entry: usize, version: u64, value: &[u8]) {
-        let (at, shift) = length_word(version);
-        let other = self.table.head(entry, at, Edge::Plain) & !(0xFFFF_FFFF << shift);
-        self.put(entry, at, other | (value.len() as u64) << shift, Edge::Plain);
-        let to = self.table.geometry.buffer(entry, version);
-        let (words, rest) = value.as_chunks::<8>();
-        for (i, word) in words.iter().enumerate() {
-            self.table.data.store(to + i * 8, u64::from_le_bytes(*word), Edge::Plain);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.table.data.store(to + words.len() * 8, u64::from_le_bytes(last), Edge::Plain);
-        }
     }
 
     /// Gives an entry to a key that has none, if the bucket's word is still `word`. Returns the entry,
@@ -394,5 +403,46 @@ impl<M: Memory> KeyWriter<M> {
                 Err(found) => seen = found,
             }
         }
+    }
+}
+
+/// Stores a value in the buffer of its version.
+#[inline(always)]
+fn fill<M: Memory>(words: &EntryWords<M>, buffer_bytes: usize, version: u64, value: &[u8]) {
+    let (at, shift) = length_word(version);
+    let other = words.load(at, Edge::Plain) & !(0xFFFF_FFFF << shift);
+    words.store(at, other | (value.len() as u64) << shift, Edge::Plain);
+    let to = layout::HEAD_BYTES + buffer_of(version) * buffer_bytes;
+    match <&[u8; 64]>::try_from(value) {
+        Ok(line) => fill_line(words, to, line),
+        Err(_) => fill_any(words, to, value),
+    }
+}
+
+#[inline(always)]
+fn fill_line<M: Memory>(words: &EntryWords<M>, to: usize, line: &[u8; 64]) {
+    let (line, _) = line.as_chunks::<8>();
+    for (i, word) in line.iter().enumerate() {
+        words.store(to + i * 8, u64::from_le_bytes(*word), Edge::Plain);
+    }
+}
+
+/// A value of any length, a line at a time.
+#[inline(never)]
+fn fill_any<M: Memory>(words: &EntryWords<M>, mut to: usize, value: &[u8]) {
+    let (lines, rest) = value.as_chunks::<64>();
+    for line in lines {
+        fill_line(words, to, line);
+        to += 64;
+    }
+    let (some, rest) = rest.as_chunks::<8>();
+    for word in some {
+        words.store(to, u64::from_le_bytes(*word), Edge::Plain);
+        to += 8;
+    }
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        words.store(to, u64::from_le_bytes(last), Edge::Plain);
     }
 }

@@ -110,11 +110,19 @@ impl TableReader {
     #[inline]
     pub fn get_at(&mut self, key: &KeyHandle) -> Result<Option<TableValue<'_>>, TableError> {
         self.check()?;
-        let (read, entry) = self.table.get_at(key.entry(), &key.key, &mut self.value)?;
-        if let Some(entry) = entry {
-            key.found_at(entry);
+        let mut read = self.table.get_at(key.entry(), &key.key, &mut self.value)?;
+        if read == Content::Other {
+            read = self.find(key)?;
         }
         Ok(self.value_of(read))
+    }
+
+    /// Reads a key that is not where it was.
+    #[cold]
+    fn find(&mut self, key: &KeyHandle) -> Result<Content, TableError> {
+        let (read, entry) = self.table.get(&key.key, &mut self.value)?;
+        entry.inspect(|&entry| key.found_at(entry));
+        Ok(read)
     }
 
     /// All keys that have a value, in no order. Each value is whole. Changes that are made in the
@@ -211,10 +219,12 @@ impl TableReader {
         timeout: Option<Duration>,
     ) -> Result<Option<TableValue<'_>>, TableError> {
         let key = key.to_key()?;
-        let mut entry = usize::MAX;
+        let handle = KeyHandle::new(key)?;
         let read = self.wait_for(timeout, |reader| {
-            let (read, found) = reader.table.get_at(entry, &key, &mut reader.value)?;
-            entry = found.unwrap_or(entry);
+            let mut read = reader.table.get_at(handle.entry(), &key, &mut reader.value)?;
+            if read == Content::Other {
+                read = reader.find(&handle)?;
+            }
             let now = match read {
                 Content::Value { word, .. } => Some(version_of(word)),
                 Content::Absent { .. } | Content::Other => None,

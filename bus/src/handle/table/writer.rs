@@ -174,20 +174,37 @@ impl TableWriter {
         value: Option<&[u8]>,
     ) -> Result<Option<u64>, TableError> {
         self.check(value)?;
-        let changed = match handle {
-            Some(handle) => self.core.change_at(handle.entry(), key, expect, value),
-            None => self.core.change(key, expect, value),
+        let version = match handle {
+            Some(handle) => match self.core.change_at(handle.entry(), key, expect, value) {
+                Ok(Some(version)) => version,
+                Ok(None) => self.change_elsewhere(handle, expect, value)?,
+                Err(refused) => self.change_again(refused, key, expect, value)?.map(|(version, _)| version),
+            },
+            None => match self.core.change(key, expect, value) {
+                Ok(changed) => changed.map(|(version, _)| version),
+                Err(refused) => self.change_again(refused, key, expect, value)?.map(|(version, _)| version),
+            },
         };
-        let changed = match changed {
-            Ok(changed) => changed,
-            Err(refused) => self.change_again(refused, key, expect, value)?,
-        };
-        let Some((version, entry)) = changed else { return Ok(None) };
-        if let Some(handle) = handle {
-            handle.found_at(entry);
+        if version.is_some() {
+            self.changed(value.map_or(0, <[u8]>::len))?;
         }
-        self.changed(value.map_or(0, <[u8]>::len))?;
-        Ok(Some(version))
+        Ok(version)
+    }
+
+    /// Changes a key that is not where it was.
+    #[cold]
+    fn change_elsewhere(
+        &mut self,
+        handle: &KeyHandle,
+        expect: Expect,
+        value: Option<&[u8]>,
+    ) -> Result<Option<u64>, TableError> {
+        let changed = match self.core.change(&handle.key, expect, value) {
+            Ok(changed) => changed,
+            Err(refused) => self.change_again(refused, &handle.key, expect, value)?,
+        };
+        changed.inspect(|&(_, entry)| handle.found_at(entry));
+        Ok(changed.map(|(version, _)| version))
     }
 
     #[inline(always)]
