@@ -13,7 +13,7 @@ use railbus_benches::TemporaryBus;
 
 const CALLS: usize = 200;
 const ROUNDS: usize = 20_000;
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "copy of 64 B",
     "get_at",
     "get(\"bid\")",
@@ -21,6 +21,7 @@ const NAMES: [&str; 7] = [
     "set_at",
     "set(\"bid\")",
     "set_at, watched",
+    "memcpy of 64 B",
 ];
 
 #[inline(never)]
@@ -95,13 +96,21 @@ fn main() {
                 black_box(watched_writer.set_at(&bid, black_box(&value)).expect("it fits"));
             }
         });
+        time(7, &mut || {
+            for _ in 0..CALLS {
+                // Of a length that the compiler does not know, as a program copies a value.
+                let length = black_box(64);
+                copy[..length].copy_from_slice(&black_box(&value)[..length]);
+                black_box(&mut copy);
+            }
+        });
     }
     let medians = times.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     });
     for (i, (name, ns)) in NAMES.iter().zip(medians).enumerate() {
-        let base = if i < 3 { 0 } else { 3 };
+        let base = if (3..7).contains(&i) { 3 } else { 0 };
         println!("{name:<18} {ns:>7.2} ns  {:>5.2} x {}", ns / medians[base], NAMES[base]);
     }
 }
