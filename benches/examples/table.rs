@@ -105,6 +105,11 @@ fn main() {
             }
         });
     }
+    print(times);
+}
+
+/// Prints the medians, each beside the plain copy or the publish.
+fn print(times: [Vec<f64>; NAMES.len()]) {
     let medians = times.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
