@@ -36,6 +36,11 @@ fn hello() {
 }
 
 #[test]
+fn a_late_reader_has_the_latest_values() {
+    runs("latest_value", &["bid was set before, version 1", "bid is 41.8 now, version 3", "ask is deleted"]);
+}
+
+#[test]
 fn a_job_comes_again_after_its_worker_was_killed() {
     let texts =
         ["has taken: resize cat.png", "attempt 2: resize cat.png", "3 jobs done, 1 of them delivered twice"];
