@@ -59,6 +59,15 @@ pub enum SendError {
     /// Shared words hold a value that no correct peer writes.
     #[error("the channel is corrupt: {0}")]
     Corrupt(&'static str),
+    /// The queue holds an unfinished event with the same unique key. Nothing was published.
+    #[error("an unfinished event with this unique key is in the queue, at position {position}")]
+    Duplicate {
+        /// Its position.
+        position: u64,
+    },
+    /// The channel was made without a table of unique keys.
+    #[error("the channel has no unique keys: create it with --unique (`ChannelOptions::unique`)")]
+    NotUnique,
     /// The handle was not opened as `sequenced`, so it does not number its events.
     #[error("this publisher does not number its events: open it with a name, and `sequenced`")]
     NotSequenced,
@@ -248,6 +257,8 @@ impl From<SendError> for Error {
         let text = error.to_string();
         match error {
             SendError::TooLong { .. } => Error::invalid("event", text),
+            SendError::Duplicate { position } => Error::Duplicate { position },
+            SendError::NotUnique => Error::invalid("unique key", text),
             SendError::NotSequenced => Error::invalid("number of an event", text),
             SendError::TimedOut => Error::TimedOut { what: "room in the channel".into(), after_ms: 0 },
             SendError::Forked => Error::Forked,

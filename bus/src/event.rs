@@ -5,12 +5,15 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::time::Duration;
 
 use bytemuck::AnyBitPattern;
-use railbus_ring::frame::{self, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use railbus_os::clock;
+use railbus_ring::frame::{self, JOB, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 use railbus_ring::layout;
 
 use crate::setters::setters;
+use crate::unique_key::UniqueKey;
 
 /// A W3C trace context, carried unchanged from publisher to reader. It is parsed from and displayed as
 /// the text of a `traceparent` header.
@@ -54,8 +57,11 @@ pub struct Origin {
     /// so a letter that was delivered twice can be recognised. A diverted event has no position
     /// there: this is how far that channel was.
     pub position: u64,
-    /// How often it was delivered without success; 0 for a diverted event.
+    /// How often it was delivered without success; 0 for a diverted event, and for one that expired
+    /// before it was delivered. At most 2^32 - 1.
     pub attempts: u64,
+    /// Whether it is a dead letter because its time was over, and not because of its attempts.
+    pub expired: bool,
 }
 
 impl Origin {
@@ -63,9 +69,8 @@ impl Origin {
 
     pub(crate) fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        for (i, word) in
-            [self.channel, self.incarnation, self.position, self.attempts].into_iter().enumerate()
-        {
+        let attempts = self.attempts.min(u32::MAX.into()) | u64::from(self.expired) << 32;
+        for (i, word) in [self.channel, self.incarnation, self.position, attempts].into_iter().enumerate() {
             bytes[i * 8..][..8].copy_from_slice(&word.to_le_bytes());
         }
         bytes
@@ -76,7 +81,8 @@ impl Origin {
             channel: word(bytes, 0),
             incarnation: word(bytes, 8),
             position: word(bytes, 16),
-            attempts: word(bytes, 24),
+            attempts: word(bytes, frame::ORIGIN_ATTEMPTS) & u64::from(u32::MAX),
+            expired: word(bytes, frame::ORIGIN_ATTEMPTS) >> 32 & 1 != 0,
         }
     }
 }
@@ -261,6 +267,31 @@ impl<'a> Event<'a> {
         (self.flags() & KEYED != 0).then(|| word(self.body(), frame::key_offset(self.flags())))
     }
 
+    /// A word of its job extension. 0 stands for none.
+    fn job_word(&self, at: usize) -> Option<u64> {
+        let has_job = self.flags() & JOB != 0;
+        has_job.then(|| word(self.body(), frame::job_offset(self.flags()) + at)).filter(|&word| word != 0)
+    }
+
+    /// The time before which no worker takes it, in ns of CLOCK_REALTIME, if it has one. In a dead
+    /// letter it is the time that the event had.
+    pub fn not_before_ns(&self) -> Option<u64> {
+        self.job_word(0)
+    }
+
+    /// The time from which on it is expired, in ns of CLOCK_REALTIME, if it has one. In a dead letter
+    /// it is the time that the event had.
+    pub fn expires_ns(&self) -> Option<u64> {
+        self.job_word(8)
+    }
+
+    /// The key with which it was published by
+    /// [`Producer::publish_unique`](crate::Producer::publish_unique), if it was.
+    pub fn unique_key(&self) -> Option<UniqueKey> {
+        let word = |at: usize| self.job_word(frame::JOB_UNIQUE + at).unwrap_or(0);
+        UniqueKey::from_words([word(0), word(8)])
+    }
+
     /// The payload as a value of a plain type, copied. `None` when the size differs.
     #[inline(always)]
     pub fn pod<T: AnyBitPattern>(&self) -> Option<T> {
@@ -315,6 +346,15 @@ pub struct Attributes {
     /// The event's key: a number that is the same for all events that must stay in order, such as
     /// [`key_of`] the bytes of a name. It takes 8 bytes beside the payload.
     pub key: Option<u64>,
+    /// The time before which no worker of a queue takes the event, in ns of CLOCK_REALTIME. See
+    /// [`Self::delay`]. The times and the unique key together take 32 bytes beside the payload.
+    pub not_before_ns: Option<u64>,
+    /// The time from which on a queue's event is expired, in ns of CLOCK_REALTIME. See
+    /// [`Self::ttl`].
+    pub expires_ns: Option<u64>,
+    /// The unique key. Only the calls that publish with one set it, and those that publish an event
+    /// again.
+    pub(crate) unique: Option<UniqueKey>,
 }
 
 /// A key for these bytes: their 64-bit FNV-1a, the same in every release, language and process.
@@ -323,7 +363,12 @@ pub fn key_of(bytes: &[u8]) -> u64 {
     layout::fnv1a(bytes)
 }
 
-setters!(Attributes: type_id: u16, trace: impl Into<Option<TraceContext>>, published_ns: impl Into<Option<u64>>, origin: impl Into<Option<Origin>>, replayed: bool, sequence: impl Into<Option<Sequence>>, key: impl Into<Option<u64>>);
+/// The time of CLOCK_REALTIME after so much time from now on, in ns.
+fn from_now(time: Duration) -> u64 {
+    clock::realtime_ns().saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+setters!(Attributes: type_id: u16, trace: impl Into<Option<TraceContext>>, published_ns: impl Into<Option<u64>>, origin: impl Into<Option<Origin>>, replayed: bool, sequence: impl Into<Option<Sequence>>, key: impl Into<Option<u64>>, not_before_ns: impl Into<Option<u64>>, expires_ns: impl Into<Option<u64>>);
 
 impl Attributes {
     /// An event of this type.
@@ -336,6 +381,53 @@ impl Attributes {
         Attributes { key: Some(key), ..Attributes::default() }
     }
 
+    /// Returns the attributes with [`Self::not_before_ns`] set to this time from now on.
+    ///
+    /// No worker of the queue takes the event before. Events behind it do not wait for it, except
+    /// those with its key in a keyed queue. It keeps its slot, so the ring must have room for all
+    /// events that are published in the meantime. A step of CLOCK_REALTIME moves the time. In a stream
+    /// or topic the time has no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use railbus::Attributes;
+    /// use std::time::Duration;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// let mut producer = jobs.producer(&SendOptions::default())?;
+    /// producer.publish_with(b"later", &Attributes::default().delay(Duration::from_millis(20)))?;
+    /// producer.publish(b"now")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// for expected in [&b"now"[..], b"later"] {
+    ///     let job = worker.take()?;
+    ///     assert_eq!(&*job, expected);
+    ///     assert!(job.done());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Attributes {
+        Attributes { not_before_ns: Some(from_now(delay)), ..self }
+    }
+
+    /// Returns the attributes with [`Self::expires_ns`] set to this time from now on.
+    ///
+    /// A worker that comes to the event then does not hand it out. It moves the event to the
+    /// dead-letter queue, or drops and counts it, as the channel was created
+    /// ([`ChannelOptions::drop_expired`](crate::ChannelOptions::drop_expired)). A worker that has the
+    /// event already is not interrupted, and its `done` counts. A step of CLOCK_REALTIME moves the
+    /// time. In a stream or topic the time has no effect.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Attributes {
+        Attributes { expires_ns: Some(from_now(ttl)), ..self }
+    }
+
     /// All attributes of `event`, for publishing it elsewhere. If it has no origin of its own,
     /// `origin` is taken.
     pub(crate) fn of(event: &Event<'_>, origin: Origin) -> Attributes {
@@ -346,8 +438,15 @@ impl Attributes {
             replayed: event.is_replayed(),
             sequence: event.sequence(),
             key: event.key(),
+            not_before_ns: event.not_before_ns(),
+            expires_ns: event.expires_ns(),
+            unique: event.unique_key(),
             origin: Some(event.origin().unwrap_or(origin)),
         }
+    }
+
+    fn has_job(&self) -> bool {
+        self.not_before_ns.is_some() || self.expires_ns.is_some() || self.unique.is_some()
     }
 
     pub(crate) fn flags(&self) -> u8 {
@@ -357,6 +456,7 @@ impl Attributes {
             | (self.replayed as u8 * REPLAYED)
             | (self.sequence.is_some() as u8 * SEQUENCED)
             | (self.key.is_some() as u8 * KEYED)
+            | (self.has_job() as u8 * JOB)
     }
 
     /// Writes the extensions in their order.
@@ -375,6 +475,12 @@ impl Attributes {
         }
         if let Some(key) = self.key {
             put(&key.to_le_bytes());
+        }
+        if self.has_job() {
+            let unique = self.unique.map_or([0, 0], UniqueKey::words);
+            // The times 0 stand for none: an event that expires at time 0 expires at time 1.
+            let times = [self.not_before_ns.unwrap_or(0), self.expires_ns.map_or(0, |ns| ns.max(1))];
+            times.into_iter().chain(unique).for_each(|word| put(&word.to_le_bytes()));
         }
     }
 }

@@ -131,6 +131,7 @@ mod operator;
 mod setters;
 mod snapshot;
 mod traceparent;
+mod unique_key;
 
 pub use channel::bus::Bus;
 pub use channel::open::Channel;
@@ -140,6 +141,7 @@ pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use handle::bridge::{Bridge, Watch};
 pub use handle::open::{Producer, Publisher, Subscriber, Tap, TopicPublisher, TopicSubscriber};
 pub use handle::options::{SendOptions, SubscribeOptions, WorkOptions};
+pub use handle::progress::{JobEnd, JobState};
 pub use handle::publish_end::{PublishEnd, SlotPublishEnd, StreamPublishEnd};
 pub use handle::read_end::{ReadEnd, SlotReadEnd, StreamReadEnd};
 pub use handle::reader::{Batch, Reader};
@@ -159,6 +161,7 @@ pub use railbus_os::pages::{PageReport, Pages};
 pub use railbus_ring::members::join::StartAt as Start;
 pub use railbus_ring::members::peers::Side;
 pub use railbus_ring::table::key::Key;
+pub use unique_key::UniqueKey;
 
 /// Operations on a live bus from outside: list, repair, evict, purge, skip, seek, resize, remove.
 pub mod admin {

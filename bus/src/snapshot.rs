@@ -107,6 +107,9 @@ pub struct Counters {
     pub redelivered: u64,
     /// Moved to the dead-letter queue.
     pub dead_lettered: u64,
+    /// Ended because their time was over (queue). Those that were moved to the dead-letter queue count
+    /// there, too.
+    pub expired: u64,
 }
 
 /// The pressure as the producers know it.

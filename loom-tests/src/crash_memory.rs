@@ -23,6 +23,7 @@ use railbus_ring::members::gates::NO_GATE;
 use railbus_ring::members::peers::{Peers, Side};
 use railbus_ring::members::registry::{Identity, Locks, RegisterError, Registered, Registry};
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::job::Now;
 use railbus_ring::slots::orphan::Sweeper;
 use railbus_ring::slots::redo::Backoff;
 use railbus_ring::slots::view::SlotView;
@@ -453,7 +454,7 @@ impl CrashChannel {
     }
 
     fn with_sweeper<T>(&self, who: &Rc<Participant>, then: impl FnOnce(Sweeper<'_, CrashMemory>) -> T) -> T {
-        then(Sweeper { view: &self.consumers_view(who), now_ns: 0, backoff: Backoff::of(0) })
+        then(Sweeper { view: &self.consumers_view(who), now: Now::default(), backoff: Backoff::of(0) })
     }
 
     /// Evicts the live worker in entry `index`.

@@ -111,6 +111,12 @@ pub enum Error {
         /// The participant that has it, and what to do.
         why: String,
     },
+    /// A queue holds an unfinished event with the unique key that was to be published.
+    #[error("an unfinished event with this unique key is in the queue, at position {position}")]
+    Duplicate {
+        /// Its position.
+        position: u64,
+    },
     /// A deadline passed.
     #[error("timed out{after} waiting for {what}", after = after(*after_ms))]
     TimedOut {
@@ -144,7 +150,8 @@ pub enum Error {
 
 impl Error {
     /// The exit code of the `railbus` program: 1 failed, 2 usage, 3 not found, 4 not allowed, 5
-    /// corrupt or wrong layout, 6 no space or memory, 7 peer gone, 8 timed out.
+    /// corrupt or wrong layout, 6 no space or memory, 7 peer gone, 8 timed out, 10 an unfinished
+    /// event with that unique key exists.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Invalid { .. } => 2,
@@ -154,6 +161,7 @@ impl Error {
             Error::NoSpace { .. } | Error::NoHugePages { .. } => 6,
             Error::PeerGone { .. } => 7,
             Error::TimedOut { .. } => 8,
+            Error::Duplicate { .. } => 10,
             Error::Exists { .. } | Error::Busy { .. } | Error::Forked | Error::Io { .. } => 1,
         }
     }

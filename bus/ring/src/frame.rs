@@ -8,9 +8,14 @@
 //!
 //! The body is the extensions that the flags name, and then the payload. The extensions are, in
 //! this order: publish time (8 bytes), trace context (32 bytes), origin (32 bytes), sequence (16
-//! bytes), key (8 bytes). In a stream the header word is the commit flag: zero means that nothing
-//! is there yet. A padding frame carries no event. It fills the ring up to its end, or spans bytes
-//! that an evicted reader may still read.
+//! bytes), key (8 bytes), job (32 bytes). In a stream the header word is the commit flag: zero means
+//! that nothing is there yet. A padding frame carries no event. It fills the ring up to its end, or
+//! spans bytes that an evicted reader may still read.
+//!
+//! The **job** extension says when a queue's event may be taken and whether another like it may be
+//! in the queue. It has four words: the time before which it is not taken, the time from which on it
+//! is worth nothing any more, and the two words of its unique key. A word that says nothing is 0.
+//! Times are in ns of CLOCK_REALTIME.
 
 /// The size of the header word, in bytes.
 pub const HEADER: u64 = 8;
@@ -31,7 +36,16 @@ pub const REPLAYED: u8 = 8;
 pub const SEQUENCED: u8 = 16;
 /// Flag: the body holds the 8-byte key of the event.
 pub const KEYED: u8 = 32;
-const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED | SEQUENCED | KEYED;
+/// Flag: the body holds the 32-byte job extension: times and unique key of a queue's event.
+pub const JOB: u8 = 64;
+const KNOWN_FLAGS: u8 = STAMPED | TRACED | ORIGIN | REPLAYED | SEQUENCED | KEYED | JOB;
+
+/// The offset, in an origin, of the word that says how often a dead letter was delivered, and why it
+/// is one. It is 0 for an event that was diverted.
+pub const ORIGIN_ATTEMPTS: usize = 24;
+
+/// The offset of the unique key in the job extension, in bytes.
+pub const JOB_UNIQUE: usize = 16;
 
 /// The size of the extensions that `flags` announce, in bytes.
 #[inline(always)]
@@ -41,13 +55,27 @@ pub const fn extension_bytes(flags: u8) -> usize {
         + ((flags & ORIGIN) as usize >> 2) * 32
         + ((flags & SEQUENCED) as usize >> 4) * 16
         + ((flags & KEYED) as usize >> 5) * 8
+        + ((flags & JOB) as usize >> 6) * 32
 }
 
-/// The offset of the key in the body of an event with these flags, in bytes. It lies behind the
-/// other extensions.
+/// The offset of the origin in the body of an event with these flags, in bytes.
+#[inline(always)]
+pub const fn origin_offset(flags: u8) -> usize {
+    extension_bytes(flags & (STAMPED | TRACED))
+}
+
+/// The offset of the key in the body of an event with these flags, in bytes. Only the job extension
+/// lies behind it.
 #[inline(always)]
 pub const fn key_offset(flags: u8) -> usize {
     extension_bytes(flags & (KEYED - 1))
+}
+
+/// The offset of the job extension in the body of an event with these flags, in bytes. It lies
+/// behind the other extensions.
+#[inline(always)]
+pub const fn job_offset(flags: u8) -> usize {
+    extension_bytes(flags & (JOB - 1))
 }
 
 /// A committed header word. `body_bytes` is at most `u32::MAX`.
@@ -139,7 +167,8 @@ mod tests {
         assert!(!is_event(header(39, 0, STAMPED | TRACED), 100), "a body shorter than its extensions");
         assert!(is_event(header(40, 0, STAMPED | TRACED), 100));
         assert!(!is_event(0, 100) && !is_event(padding(64), 100) && !is_event(word & !COMMITTED, 2000));
-        assert!(!is_event(header(0, 0, 64), 100), "an unknown flag");
+        assert!(!is_event(header(0, 0, 128), 100), "an unknown flag");
+        assert!(!is_event(header(31, 0, JOB), 100) && is_event(header(32, 0, JOB), 100));
         assert!(!is_event(header(7, 0, KEYED), 100) && is_event(header(8, 0, KEYED), 100));
     }
 
@@ -160,7 +189,8 @@ mod tests {
         assert_eq!([0, 1, 8, 9].map(frame_bytes), [8, 16, 16, 24]);
         assert_eq!(frame_bytes(body_bytes(padding(64)) as u64), 64);
         assert_eq!(extension_bytes(STAMPED | TRACED | ORIGIN | REPLAYED), 72);
-        assert_eq!((key_offset(KNOWN_FLAGS), extension_bytes(KNOWN_FLAGS)), (88, 96));
+        assert_eq!((key_offset(KNOWN_FLAGS), extension_bytes(KNOWN_FLAGS)), (88, 128));
+        assert_eq!((job_offset(KNOWN_FLAGS), job_offset(JOB)), (96, 0));
         assert_eq!(key_offset(KEYED | REPLAYED), 0);
     }
 }

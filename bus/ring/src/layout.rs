@@ -11,7 +11,8 @@
 //! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
 //!             sequences (64 entries of 128 B)
-//! +data_offset  frames or slots                        +done_offset  done words, then index (queues only)
+//!             unique keys (queues that have them)
+//! +data_offset  frames or slots                        +done_offset  done words, index, outcomes (queues only)
 //! ```
 //!
 //! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of
@@ -116,6 +117,8 @@ fields! {
     HIGH_WATERMARK: 1216, 4, "creator", "percent of the capacity from which on producers are under pressure, 0 for never";
     LOW_WATERMARK: 1220, 4, "creator", "percent of the capacity from which on they are not any more";
     CREDITS: 1224, 4, "creator", "queue, topic: unfinished events that one producer may have in the ring, 0 without limit";
+    RETRY_DELAY_NS: 1232, 8, "creator", "queue: 1 + how long an event waits after its second attempt, and twice as long after each further one; 0: the default";
+    RETRY_DELAY_MAX_NS: 1240, 8, "creator", "queue: 1 + the longest that it waits between two attempts; 0: the default";
     DIVERT_TO: 1280, 128, "creator", "name of the channel in the same bus that takes what finds no room, or empty";
     HEADER_CHECKSUM: 4088, 8, "creator", "FNV-1a of the bytes from `LAYOUT_FINGERPRINT` up to here";
 }
@@ -130,6 +133,7 @@ fields! {
     EVENTS_WAKE: 128, 8, "producers", "futex of consumers that wait for events (low 32 bits)";
     READERS_WAKE: 136, 8, "producers", "queue: futex of taps and bridges, each of which is to learn of every event (low 32 bits)";
     PRODUCERS_PARKED: 256, 8, "producers", "epoch: producers that went to sleep waiting for space";
+    WAITERS_PARKED: 264, 8, "producers", "queue: epoch: those that wait until an event is finished and went to sleep; counted up before PRODUCERS_PARKED";
     ANCHOR_INDEX: 384, 8, "publisher", "stream: which entry of the places is current (its lowest bit); counts updates";
     ANCHOR_FLOOR: 392, 8, "publisher", "stream: lowest position that is intact and will stay so";
     ANCHOR_ENTRIES: 512, 64, "publisher", "stream: two entries of floor position, floor count, recent position, recent count";
@@ -137,6 +141,7 @@ fields! {
     DROPPED: 768, 8, "producers", "events dropped because the channel was full";
     DIVERTED: 776, 8, "producers", "events that went to the other channel because this one was full";
     PRESSURE: 896, 8, "producers", "counts changes of the pressure: odd from the high watermark to the low one";
+    UNIQUE_REACH: 904, 8, "producers", "queue with unique keys: how many entries of the table, from the home of a key on, may be of that key; only grows";
     RING_NAMES_JANITOR: 960, 8, "producers", "as JANITOR of an entry, for the lock of names";
 }
 
@@ -145,6 +150,7 @@ fields! {
     ACKS_CONTROL;
     HEAD: 0, 8, "workers", "queue: the next ticket to be taken";
     SPACE_WAKE: 128, 8, "consumers", "futex of producers that wait for space (low 32 bits)";
+    FINISHED_WAKE: 136, 8, "workers", "queue: futex of those that wait until an event is finished (low 32 bits)";
     CONSUMERS_PARKED: 256, 8, "consumers; remover", "epoch: consumers that went to sleep waiting for events; bit 63: the channel was removed";
     READERS_PARKED: 264, 8, "consumers", "queue: epoch: taps and bridges that went to sleep; counted up before CONSUMERS_PARKED";
     TABLE_WATCHERS: 272, 8, "readers", "table: readers that watch for changes; writers mark what they change only if there are any";
@@ -153,6 +159,7 @@ fields! {
     LENT_CHANGES: 520, 8, "evictor", "queue: counts what was noted of evicted workers that may still look at events; see LENT_FROM";
     REDELIVERED: 640, 8, "workers", "queue: events delivered again";
     DEAD_LETTERED: 648, 8, "workers", "queue: events moved to the dead-letter queue";
+    EXPIRED: 656, 8, "workers", "queue: events whose time was over before they were done; dropped, or moved to the dead-letter queue";
     LEVELS_WAKE: 768, 8, "workers", "queue: futex of workers that wait for their turn behind those of a higher level (low 32 bits)";
     LEVELS_PARKED: 896, 8, "workers", "epoch: workers that went to sleep waiting for their turn";
     LOOKED_NS: 904, 8, "workers", "queue: when a worker last asked which others are dead, ns of the host's CLOCK_MONOTONIC";
@@ -346,10 +353,9 @@ pub const SLOT_BODY: usize = 16;
 /// The number of children of a node in the index of events that wait to be delivered again.
 pub const REDO_FANOUT: u64 = 64;
 
-/// The number of bytes from `DONE_OFFSET` on in a queue of `slots` slots. They hold a done word for
-/// each slot, then for each slot the time from which on its event is delivered again, and then the
-/// nodes over those, level by level, without the root.
-pub const fn done_bytes(slots: u64) -> u64 {
+/// The offset, from `DONE_OFFSET` on, of the outcomes in a queue of `slots` slots: a word for each
+/// slot. They lie behind the done words and the index of events that wait.
+pub const fn outcomes(slots: u64) -> u64 {
     let mut words = slots.saturating_mul(2);
     let mut nodes = slots.div_ceil(REDO_FANOUT);
     while nodes > 1 {
@@ -357,6 +363,29 @@ pub const fn done_bytes(slots: u64) -> u64 {
         nodes = nodes.div_ceil(REDO_FANOUT);
     }
     words.saturating_mul(8)
+}
+
+/// The number of bytes from `DONE_OFFSET` on in a queue of `slots` slots. They hold a done word for
+/// each slot, then for each slot the time from which on its event is delivered again, then the nodes
+/// over those, level by level, without the root, and then an outcome for each slot.
+pub const fn done_bytes(slots: u64) -> u64 {
+    outcomes(slots).saturating_add(slots.saturating_mul(8))
+}
+
+/// The number of entries of the table of unique keys, for each slot of the queue.
+pub const UNIQUE_ENTRIES_A_SLOT: u64 = 2;
+/// The number of entries that are looked at for any key, from its home on.
+pub const UNIQUE_REACH_MIN: u64 = 16;
+
+/// The offset of the table of unique keys from the start of the control block of `.ring`. It lies
+/// behind the sequences of a registry of `producers` entries, at a whole line.
+pub const fn unique(producers: usize) -> usize {
+    sequences(producers) + SEQUENCES_MAX * SEQUENCE_BYTES
+}
+
+/// The number of bytes of the table of unique keys of a queue with `slots` slots.
+pub const fn unique_bytes(slots: u64) -> u64 {
+    slots.saturating_mul(UNIQUE_ENTRIES_A_SLOT * 8)
 }
 
 /// The offset of a registry entry from the start of the control block.
@@ -428,6 +457,8 @@ const fn fingerprint() -> u64 {
         CONTROL_BYTES,
         ENTRY_BYTES,
         SLOT_BODY,
+        UNIQUE_ENTRIES_A_SLOT as usize,
+        UNIQUE_REACH_MIN as usize,
         VERSION as usize,
         SEQUENCES_MAX,
         SERIES_INTERVALS,
@@ -545,7 +576,11 @@ pub fn to_markdown() -> String {
          ## From DONE_OFFSET on\n\nA done word for each slot: lap << 16 \\| worker << 8 \\| attempt << 2 \\| kind (done, redo, taken). Then the index of events\n\
          that wait to be delivered again: a leaf for each slot, 0 or the time from which on its event may be taken, in ns of the\n\
          host's CLOCK_MONOTONIC; then nodes over {REDO_FANOUT} leaves or nodes each, level by level; the root is `REDO_ROOT`. A node is\n\
-         (1 + the earliest time below >> 18, or 0) << 20 \\| a count of its changes.\n\n\
+         (1 + the earliest time below >> 18, or 0) << 20 \\| a count of its changes. Then an outcome for each slot: lap << 16 \\| 1 dead\n\
+         letter, 2 expired and dead letter, 3 expired and dropped, 4 purged; it counts if its lap is that of the done word.\n\n\
+         ## Table of unique keys\n\nIn a queue with unique keys, behind the sequences: {UNIQUE_ENTRIES_A_SLOT} words for each slot. An entry is 0 or\n\
+         (15 bits of the key's hash << 1 \\| 1) << 48 \\| ticket mod 2^48. A key's entries lie within `UNIQUE_REACH` entries (at least\n\
+         {UNIQUE_REACH_MIN}) from its home on. The key itself is in the ticket's slot.\n\n\
          ## Frame of a stream\n\nA header word (as `SLOT_META`, with the committed bit), extensions, payload, padded to 8 bytes.\n"
     );
     text.push_str(&table::to_markdown());

@@ -58,6 +58,10 @@ pub enum Edge {
     /// is read again. An event is done, and then the done word of the next is read. One of the two
     /// sees the other.
     Aside,
+    /// Unique keys (Dekker): a producer stores its ticket in the table, fences, and looks at the other
+    /// entries of its key. Of two with one key, one sees the other. An entry is stored after the slot
+    /// was written.
+    Unique,
     /// The index of events that wait to be delivered again. A done word says REDO before its leaf
     /// shows the event, and the children of a node are stored before the node. When a node is
     /// renewed, it is read before its children.

@@ -271,7 +271,7 @@ impl Attached {
         let header = &self.header;
         let page = page_bytes();
         let control = |end: usize| (HEADER_BYTES as u64, (end - HEADER_BYTES) as u64);
-        let ring_end = layout::ring_end(header.producers_max as usize);
+        let ring_end = size(header.ring_end())?;
         let acks_end = layout::registry_end(header.consumers_max as usize);
         let ring = Region::of(&self.ring.file, &self.paths.ring, control(ring_end), write_ring, page)?;
         let acks = Region::of(&self.acks.file, &self.paths.acks, control(acks_end), write_acks, page)?;
@@ -311,9 +311,7 @@ impl Attached {
     /// Maps the control block and the registry of a side, writable.
     pub(crate) fn map_words(&self, side: Side) -> Result<Region> {
         let (file, path, end) = match side {
-            Side::Producers => {
-                (&self.ring.file, &self.paths.ring, layout::ring_end(self.header.producers_max as usize))
-            }
+            Side::Producers => (&self.ring.file, &self.paths.ring, size(self.header.ring_end())?),
             Side::Consumers => {
                 (&self.acks.file, &self.paths.acks, layout::registry_end(self.header.consumers_max as usize))
             }

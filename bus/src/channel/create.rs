@@ -214,7 +214,7 @@ pub(super) fn build(
     let lengths = header.lengths().ok_or_else(too_large)?;
     set_length(&ring, &paths.ring, lengths.ring)?;
     set_length(&acks, &paths.acks, lengths.acks)?;
-    let ring_end = layout::ring_end(header.producers_max as usize) as u64;
+    let ring_end = header.ring_end();
     let acks_end = layout::registry_end(header.consumers_max as usize) as u64;
     reserve_or_explain(&ring, &paths.ring, 0, ring_end)?;
     reserve_or_explain(&acks, &paths.acks, 0, acks_end)?;

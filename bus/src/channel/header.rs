@@ -12,6 +12,7 @@ use railbus_os::pages::{Backing, HUGE_2M};
 use railbus_os::random::hex;
 use railbus_ring::layout;
 use railbus_ring::members::pressure::Watermarks;
+use railbus_ring::slots::redo::Backoff;
 use railbus_ring::table::geometry::Geometry;
 
 use super::kind::{Kind, Overflow};
@@ -94,6 +95,10 @@ pub struct Header {
     pub stamp: bool,
     /// Whether a queue's events with the same key are worked on in order, one at a time.
     pub keyed: bool,
+    /// Whether a queue has a table of unique keys.
+    pub unique: bool,
+    /// Whether a queue's events that have expired are dropped, also if there is a dead-letter queue.
+    pub drop_expired: bool,
     /// Whether processes lock the channel in memory where they may.
     pub lock_memory: bool,
     /// The policy of `publish` when there is no room.
@@ -107,6 +112,11 @@ pub struct Header {
     /// How many times a queue's event is delivered before it becomes a dead letter; 0 means no
     /// limit.
     pub max_attempts: u32,
+    /// How long a queue's event waits after its second attempt, in ns; twice as long after each
+    /// further one.
+    pub retry_delay_ns: u64,
+    /// The longest time that a queue's event waits between two attempts, in ns.
+    pub retry_delay_max_ns: u64,
     /// The time after which a participant that others wait for counts as stuck, in ns.
     pub stuck_after_ns: u64,
     /// The position of the first event.
@@ -147,6 +157,10 @@ impl Header {
             consumers_max: options.consumers(),
             stamp: options.stamp,
             keyed: options.keyed,
+            unique: options.unique,
+            drop_expired: options.drop_expired,
+            retry_delay_ns: nanoseconds(options.retry_delay),
+            retry_delay_max_ns: nanoseconds(options.longest_retry_delay()),
             lock_memory: options.lock_memory,
             overflow: options.overflow,
             divert_to: options.divert_to.clone(),
@@ -181,12 +195,16 @@ impl Header {
             consumers_max,
             stamp,
             keyed,
+            unique,
+            drop_expired,
             lock_memory,
             overflow,
             ref divert_to,
             watermarks,
             credits,
             max_attempts,
+            retry_delay_ns,
+            retry_delay_max_ns,
             stuck_after_ns,
             ref dead_letters,
             backing: _,
@@ -218,6 +236,13 @@ impl Header {
         if let Some((high, low)) = watermarks {
             options = options.watermarks(high, low);
         }
+        if kind == Kind::Queue {
+            options = options
+                .unique(unique)
+                .drop_expired(drop_expired)
+                .retry_delay(Duration::from_nanos(retry_delay_ns))
+                .retry_delay_max(Duration::from_nanos(retry_delay_max_ns));
+        }
         match kind {
             Kind::Stream => options.capacity_bytes(capacity_bytes),
             Kind::Table => options.keys(keys).value_bytes(value_bytes),
@@ -228,7 +253,7 @@ impl Header {
     /// Sets the offsets in the files of a channel of these sizes. `None` if they fit no file.
     pub(super) fn place(&mut self) -> Option<()> {
         let page = page_bytes() as u64;
-        let producers_end = layout::ring_end(self.producers_max as usize) as u64;
+        let producers_end = self.ring_end();
         let consumers_end = layout::registry_end(self.consumers_max as usize) as u64;
         let in_ring = self.data_path.is_none();
         self.data_bytes = round_up(self.capacity_bytes, if in_ring { page } else { self.page_bytes })?;
@@ -243,6 +268,22 @@ impl Header {
         if self.kind == Kind::Table { Geometry::new(self.keys, self.value_bytes) } else { None }
     }
 
+    /// The offset, in `NAME.ring`, of the end of everything that lies before the data: control block,
+    /// registry, sequences and table of unique keys.
+    pub fn ring_end(&self) -> u64 {
+        let table = if self.unique { layout::unique_bytes(self.slots) } else { 0 };
+        (layout::ring_end(self.producers_max as usize) as u64).saturating_add(table)
+    }
+
+    /// How long events wait between two attempts.
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff {
+            first_ns: self.retry_delay_ns,
+            max_ns: self.retry_delay_max_ns,
+            attempts_max: self.max_attempts,
+        }
+    }
+
     /// The bytes of the done words and the index behind them; 0 if the channel is no queue.
     pub fn done_bytes(&self) -> u64 {
         if self.kind == Kind::Queue { layout::done_bytes(self.slots) } else { 0 }
@@ -253,7 +294,7 @@ impl Header {
     pub fn lengths(&self) -> Option<Lengths> {
         let page = page_bytes() as u64;
         let data_end = self.data_offset.checked_add(self.data_bytes)?;
-        let ring_end = layout::ring_end(self.producers_max as usize) as u64;
+        let ring_end = self.ring_end();
         let acks_end = layout::registry_end(self.consumers_max as usize) as u64;
         let (ring, data) = match self.data_path {
             Some(_) => (round_up(ring_end, page)?, Some(data_end)),

@@ -3,12 +3,27 @@
 use railbus_ring::layout;
 use railbus_ring::members::registry::{JOURNALLER, ROLE_SUBSCRIBER, ROLE_TAP, Registry};
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::unique::UniqueKeys;
+use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::{Slots, seq};
 use railbus_ring::stream::places::POSITION_MAX;
 
 use crate::channel::memories::Memories;
 use crate::channel::{ChannelOptions, Kind, Maps};
 use crate::error::{Error, Result};
+
+/// Fills the table of unique keys of a queue that was filled with the events of another, if it has
+/// one. It has this many entries for producers.
+pub(crate) fn restore_unique(
+    memories: &Memories,
+    producers: u32,
+    slots: Slots,
+    tickets: impl Iterator<Item = u64>,
+) {
+    let Memories { ring, acks, data, done } = *memories;
+    let view = SlotView { ring, acks, data, done, slots, producers: producers as usize, consumers: 0 };
+    tickets.for_each(|ticket| UniqueKeys { view: &view }.put_back(ticket));
+}
 
 /// Writes the words that must not be zero at the start: the journaller's subscription, and
 /// positions that do not begin at 0.

@@ -116,6 +116,19 @@ impl Memories {
         sleeper.sleep(&self.ring, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
     }
 
+    /// Sleeps as a participant that waits until an event of a queue is finished. It has a word of its
+    /// own, so that it takes no wake-up from a producer that waits for room. This needs the right to
+    /// produce. `is_ready` checks for the end after the sleeper is announced.
+    pub(crate) fn sleep_until_finished(
+        self,
+        sleeper: &mut Sleeper,
+        slice_ns: u64,
+        is_ready: impl FnOnce() -> bool,
+    ) {
+        let words = (layout::FINISHED_WAKE, &[layout::WAITERS_PARKED, layout::PRODUCERS_PARKED][..]);
+        sleeper.sleep(&self.ring, &self.acks, &SharedFutex(self.acks), words, slice_ns, is_ready);
+    }
+
     /// Wakes every producer that waits for room, after a rare change by a consumer or on behalf of
     /// one.
     pub(crate) fn wake_producers(self) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use railbus_os::numa;
 use railbus_os::pages::{Pages, bytes_text};
 use railbus_ring::layout;
+use railbus_ring::slots::redo::{Backoff, DELAY_NS_MAX};
 use railbus_ring::slots::word::ATTEMPT_MAX;
 use railbus_ring::table::geometry::{Geometry, KEYS_MAX, VALUE_BYTES_MAX};
 
@@ -103,6 +104,10 @@ pub struct ChannelOptions {
     pub(crate) stuck_after: Duration,
     pub(crate) stamp: bool,
     pub(crate) keyed: bool,
+    pub(crate) unique: bool,
+    pub(crate) drop_expired: bool,
+    pub(crate) retry_delay: Duration,
+    pub(crate) retry_delay_max: Duration,
     pub(crate) journaled: bool,
     pub(crate) permissions: Permissions,
     pub(crate) channel_id: Option<[u8; 16]>,
@@ -157,6 +162,10 @@ impl ChannelOptions {
             stuck_after: Duration::from_secs(1),
             stamp: false,
             keyed: false,
+            unique: false,
+            drop_expired: false,
+            retry_delay: Duration::from_nanos(Backoff::FIRST_NS),
+            retry_delay_max: Duration::from_nanos(Backoff::MAX_NS),
             journaled: false,
             permissions: Permissions::default(),
             channel_id: None,
@@ -226,6 +235,21 @@ impl ChannelOptions {
         /// event with a key is then delivered only when all earlier events with that key are done.
         /// Events without a key are not ordered.
         keyed: bool => keyed;
+        /// Whether a queue has a table of unique keys, which
+        /// [`Producer::publish_unique`](crate::Producer::publish_unique) needs. It takes 16 bytes for
+        /// each slot.
+        unique: bool => unique;
+        /// Whether a queue's events that have expired are dropped and counted. The default is that
+        /// they become dead letters if the channel names a dead-letter queue, and are dropped
+        /// otherwise.
+        drop_expired: bool => drop_expired;
+        /// How long a queue's event waits after its second attempt: 0 to 24 h. It waits twice as long
+        /// after each further attempt, less up to a quarter that differs for each event. After its
+        /// first attempt it does not wait. The default is 1 ms.
+        retry_delay: Duration => retry_delay;
+        /// The longest time that a queue's event waits between two attempts: `retry_delay` to 24 h.
+        /// The default is 1 s, or `retry_delay` if that is longer.
+        retry_delay_max: Duration => retry_delay_max;
         /// Whether the channel is made with its journaller's subscription. Its ring then holds
         /// every event, from the first on, until a journaller has recorded it, and publishers wait
         /// if there is none. Channels that a running `railbus journald` records by pattern are made
@@ -354,6 +378,7 @@ impl ChannelOptions {
                 ));
             }
         }
+        self.check_jobs()?;
         self.check_overload()?;
         if self.incarnation == 0 {
             return Err(Error::invalid("incarnation 0", "incarnations count from 1"));
@@ -396,6 +421,27 @@ impl ChannelOptions {
         Ok(())
     }
 
+    fn check_jobs(&self) -> Result<()> {
+        let has_delays = ["retry_delay", "retry_delay_max"].iter().any(|name| self.said.contains(name));
+        let asked =
+            [("unique", self.unique), ("drop expired", self.drop_expired), ("retry delay", has_delays)];
+        if let Some((what, _)) = asked.iter().find(|(_, asked)| *asked && self.kind != Kind::Queue) {
+            let why = format!("only a queue hands events to workers, this is a {}", self.kind);
+            return Err(Error::invalid(*what, why));
+        }
+        let longest = Duration::from_nanos(DELAY_NS_MAX);
+        for delay in [self.retry_delay, self.retry_delay_max] {
+            if delay > longest {
+                return Err(Error::invalid(format!("retry delay {delay:?}"), "must be 0 to 24 h"));
+            }
+        }
+        if self.said.contains("retry_delay_max") && self.retry_delay_max < self.retry_delay {
+            let what = format!("longest retry delay {:?}", self.retry_delay_max);
+            return Err(Error::invalid(what, format!("is less than the first one, {:?}", self.retry_delay)));
+        }
+        Ok(())
+    }
+
     /// A table has no events, so nothing that is about events has a meaning for it.
     fn check_table(&self) -> Result<()> {
         let refused = [
@@ -426,6 +472,11 @@ impl ChannelOptions {
             return Err(Error::invalid(format!("value size {value_bytes}"), why));
         }
         Ok(())
+    }
+
+    /// The longest time between two attempts, at least the first one.
+    pub(crate) fn longest_retry_delay(&self) -> Duration {
+        self.retry_delay_max.max(self.retry_delay)
     }
 
     fn check_overload(&self) -> Result<()> {
@@ -562,6 +613,12 @@ mod tests {
             (table().stamp(true), "no events"),
             (table().overflow(Overflow::DropNewest), "no events"),
             (table().max_attempts(2), "only a queue"),
+            (stream().unique(true), "only a queue"),
+            (stream().drop_expired(true), "only a queue"),
+            (stream().retry_delay(Duration::ZERO), "only a queue"),
+            (queue().retry_delay(Duration::from_secs(86_401)), "0 to 24 h"),
+            (queue().retry_delay_max(Duration::from_secs(86_401)), "0 to 24 h"),
+            (queue().retry_delay_max(Duration::ZERO), "less than the first"),
             (queue().capacity_bytes(4096), "slots"),
             (queue().slots(0), "64 to 16777216"),
             (queue().slots(u64::MAX).slot_bytes(u64::MAX), "64 to"),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use railbus_os::mapping::{page_bytes, round_up};
 use railbus_os::pages::{Backing, HUGE_1G};
 use railbus_ring::layout::{self, HEADER_BYTES};
+use railbus_ring::slots::redo::{Backoff, DELAY_NS_MAX};
 
 use super::header::{FileRole, Header, alignment};
 use super::kind::{Kind, Overflow};
@@ -23,7 +24,11 @@ pub const FLAG_STAMP: u64 = 1;
 pub const FLAG_LOCK_MEMORY: u64 = 2;
 /// Channel flag: a queue's events with the same key are worked on in order, one at a time.
 pub const FLAG_KEYED: u64 = 16;
-const FLAGS_KNOWN: u64 = FLAG_STAMP | FLAG_LOCK_MEMORY | FLAG_KEYED;
+/// Channel flag: a queue has a table of unique keys.
+pub const FLAG_UNIQUE: u64 = 32;
+/// Channel flag: a queue's events that have expired are dropped.
+pub const FLAG_DROP_EXPIRED: u64 = 64;
+const FLAGS_KNOWN: u64 = FLAG_STAMP | FLAG_LOCK_MEMORY | FLAG_KEYED | FLAG_UNIQUE | FLAG_DROP_EXPIRED;
 
 /// A header page.
 pub type Page = [u8; HEADER_BYTES];
@@ -71,6 +76,8 @@ impl Header {
         put(layout::HIGH_WATERMARK, &high.to_le_bytes());
         put(layout::LOW_WATERMARK, &low.to_le_bytes());
         put(layout::CREDITS, &self.credits.to_le_bytes());
+        put(layout::RETRY_DELAY_NS, &self.retry_delay_ns.saturating_add(1).to_le_bytes());
+        put(layout::RETRY_DELAY_MAX_NS, &self.retry_delay_max_ns.saturating_add(1).to_le_bytes());
         put(layout::DIVERT_TO, self.divert_to.as_deref().unwrap_or_default().as_bytes());
         let checksum = checksum(&page);
         page[layout::HEADER_CHECKSUM..][..8].copy_from_slice(&checksum.to_le_bytes());
@@ -166,6 +173,10 @@ impl Header {
             consumers_max: fields.word(layout::CONSUMERS_MAX),
             stamp: flags & FLAG_STAMP != 0,
             keyed: flags & FLAG_KEYED != 0,
+            unique: flags & FLAG_UNIQUE != 0,
+            drop_expired: flags & FLAG_DROP_EXPIRED != 0,
+            retry_delay_ns: fields.delay(layout::RETRY_DELAY_NS, Backoff::FIRST_NS),
+            retry_delay_max_ns: fields.delay(layout::RETRY_DELAY_MAX_NS, Backoff::MAX_NS),
             lock_memory: flags & FLAG_LOCK_MEMORY != 0,
             overflow: Overflow::from_code(overflow).ok_or_else(|| unknown("OVERFLOW", overflow))?,
             divert_to: text("DIVERT_TO", fields.bytes::<128>(layout::DIVERT_TO))?,
@@ -264,10 +275,10 @@ impl Header {
                 self.backing.code().into(),
                 "2 or 3, with no data file",
             )?;
-            let end = layout::ring_end(self.producers_max as usize) as u64;
+            let end = self.ring_end();
             let placed =
                 self.data_offset >= end && self.data_offset.is_multiple_of(alignment(self.data_bytes));
-            demand(placed, "DATA_OFFSET", self.data_offset, "an aligned offset after the sequences")?;
+            demand(placed, "DATA_OFFSET", self.data_offset, "an aligned offset after the registry")?;
             demand(self.data_offset <= 1 << 40, "DATA_OFFSET", self.data_offset, "at most 2^40")?;
         }
         if self.kind == Kind::Queue {
@@ -279,7 +290,13 @@ impl Header {
         } else {
             demand(self.done_offset == 0, "DONE_OFFSET", self.done_offset, "0 unless a queue")?;
             demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
+            let jobs =
+                u64::from(self.unique) * FLAG_UNIQUE + u64::from(self.drop_expired) * FLAG_DROP_EXPIRED;
+            demand(jobs == 0, "FLAGS", jobs, "no flag of a queue's jobs")?;
         }
+        let (delay, longest) = (self.retry_delay_ns, self.retry_delay_max_ns);
+        demand(longest <= DELAY_NS_MAX, "RETRY_DELAY_MAX_NS", longest, "at most 24 h")?;
+        demand(delay <= longest, "RETRY_DELAY_NS", delay, "at most RETRY_DELAY_MAX_NS")?;
         let (high, low) = self.watermarks.unwrap_or((100, 0));
         demand(
             options::is_watermarks(high, low),
@@ -340,7 +357,11 @@ impl Header {
 
     fn flags(&self) -> u64 {
         let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
-        flag(self.stamp, FLAG_STAMP) | flag(self.lock_memory, FLAG_LOCK_MEMORY) | flag(self.keyed, FLAG_KEYED)
+        flag(self.stamp, FLAG_STAMP)
+            | flag(self.lock_memory, FLAG_LOCK_MEMORY)
+            | flag(self.keyed, FLAG_KEYED)
+            | flag(self.unique, FLAG_UNIQUE)
+            | flag(self.drop_expired, FLAG_DROP_EXPIRED)
     }
 }
 
@@ -390,6 +411,11 @@ impl Fields<'_> {
     fn long(&self, at: usize) -> u64 {
         u64::from_le_bytes(*self.bytes(at))
     }
+
+    /// A delay, which is stored with 1 added. A page that an older layout has left 0 has the default.
+    fn delay(&self, at: usize, default_ns: u64) -> u64 {
+        self.long(at).checked_sub(1).unwrap_or(default_ns)
+    }
 }
 #[cfg(test)]
 mod tests {
@@ -424,6 +450,7 @@ mod tests {
             )?,
             header(&queue.dead_letters(Some("dead".to_owned())))?,
             header(&ChannelOptions::new(Kind::Table).keys(100).value_bytes(72))?,
+            header(&ChannelOptions::new(Kind::Queue).unique(true).drop_expired(true))?,
         ];
         let mut huge = header(&ChannelOptions::new(Kind::Stream))?;
         huge.backing = Backing::Hugetlb;
@@ -499,7 +526,9 @@ mod tests {
 
     #[test]
     fn resealed_lies_are_found() -> Result<()> {
-        let lies: [(usize, &[u8]); 21] = [
+        let lies: [(usize, &[u8]); 23] = [
+            (layout::RETRY_DELAY_NS, &(1u64 << 40).to_le_bytes()),
+            (layout::RETRY_DELAY_MAX_NS, &u64::MAX.to_le_bytes()),
             (layout::KIND, &9u32.to_le_bytes()),
             (layout::BACKING, &0u32.to_le_bytes()),
             (layout::BACKING, &1u32.to_le_bytes()),
@@ -542,7 +571,7 @@ mod tests {
         fn random_bytes_never_panic(
             at in 0usize..1408,
             bytes in proptest::collection::vec(any::<u8>(), 1..64),
-            which in 0usize..5,
+            which in 0usize..6,
         ) {
             let samples = samples().map_err(|error| TestCaseError::fail(error.to_string()))?;
             let mut page = samples[which].encode(FileRole::Ring);

@@ -11,9 +11,11 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use railbus_os::pages::{Backing, HUGE_1G, Pages, bytes_text};
 use railbus_os::random::hex;
+use railbus_ring::slots::redo::Backoff;
 
 use super::attach::Attached;
 use super::header::Header;
@@ -136,12 +138,16 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         consumers_max,
         stamp,
         keyed,
+        unique,
+        drop_expired,
         lock_memory,
         overflow,
         divert_to,
         watermarks,
         credits,
         max_attempts,
+        retry_delay_ns,
+        retry_delay_max_ns,
         stuck_after_ns,
         first_position,
         dead_letters,
@@ -156,6 +162,8 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         data_path: _,
     } = header;
     let is_stream = *kind == Kind::Stream;
+    let is_queue = *kind == Kind::Queue;
+    let queue_time = |ns: u64| if is_queue { Value::Time(ns) } else { Value::None };
     let only = |is_one: bool, value: Value| if is_one { value } else { Value::None };
     let pages = pages_of(header);
     let (high, low) = watermarks.map_or((Value::None, Value::None), |(high, low)| {
@@ -185,6 +193,18 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         setting("stuck-after", Value::Time(*stuck_after_ns), false),
         extra("stamp", Value::Flag(*stamp)),
         extra("keyed", Value::Flag(*keyed)),
+        extra("unique", Value::Flag(*unique)),
+        extra("drop-expired", Value::Flag(*drop_expired)),
+        setting(
+            "retry-delay",
+            queue_time(*retry_delay_ns),
+            *retry_delay_ns == Backoff::FIRST_NS || !is_queue,
+        ),
+        setting(
+            "retry-delay-max",
+            queue_time(*retry_delay_max_ns),
+            *retry_delay_max_ns == (*retry_delay_ns).max(Backoff::MAX_NS) || !is_queue,
+        ),
         extra("journaled", Value::Flag(is_journaled)),
         setting("owner", Value::Number(ring.uid.into()), false),
         setting("producers-group", Value::Number(ring.gid.into()), false),
@@ -222,6 +242,10 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         stuck_after,
         stamp,
         keyed,
+        unique,
+        drop_expired,
+        retry_delay,
+        retry_delay_max,
         journaled: _, // NOT_COMPARED
         permissions: Permissions { owner, ring_group, ring_mode, acks_group, acks_mode },
         channel_id,
@@ -231,7 +255,7 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
     } = options;
     let number = |number: &u32| Value::Number((*number).into());
     let said = |option: &str, value: Value| said.contains(option).then_some(value);
-    let stuck_after_ns = u64::try_from(stuck_after.as_nanos()).unwrap_or(u64::MAX);
+    let time = |time: &Duration| Value::Time(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     let all = [
         ("kind", Some(Value::Text(kind.to_string()))),
         ("capacity", capacity_bytes.map(Value::Bytes)),
@@ -252,9 +276,13 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         ("max-attempts", said("max_attempts", Value::number_or_none(*max_attempts))),
         // If no name was set, the bus chooses one.
         ("dead-letters", said("dead_letters", Value::text_or_none(dead_letters.as_ref()))),
-        ("stuck-after", said("stuck_after", Value::Time(stuck_after_ns))),
+        ("stuck-after", said("stuck_after", time(stuck_after))),
         ("stamp", said("stamp", Value::Flag(*stamp))),
         ("keyed", said("keyed", Value::Flag(*keyed))),
+        ("unique", said("unique", Value::Flag(*unique))),
+        ("drop-expired", said("drop_expired", Value::Flag(*drop_expired))),
+        ("retry-delay", said("retry_delay", time(retry_delay))),
+        ("retry-delay-max", said("retry_delay_max", time(retry_delay_max))),
         ("owner", owner.as_ref().map(number)),
         ("producers-group", ring_group.as_ref().map(number)),
         ("consumers-group", acks_group.as_ref().map(number)),
@@ -306,7 +334,6 @@ pub(crate) fn pages_of(header: &Header) -> Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn every_option(kind: Kind) -> ChannelOptions {
         let options = ChannelOptions::new(kind)
@@ -325,6 +352,10 @@ mod tests {
             .stuck_after(Duration::from_secs(2))
             .stamp(true)
             .keyed(true)
+            .unique(true)
+            .drop_expired(true)
+            .retry_delay(Duration::from_secs(3))
+            .retry_delay_max(Duration::from_secs(4))
             .permissions(Permissions {
                 owner: Some(0),
                 ring_group: Some(0),

@@ -4,8 +4,8 @@ use railbus_os::clock;
 use railbus_ring::layout;
 use railbus_ring::members::peers::Side;
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::job::Now;
 use railbus_ring::slots::orphan::{Sweeper, Swept};
-use railbus_ring::slots::redo::Backoff;
 use railbus_ring::slots::view::SlotView;
 
 use crate::channel::Kind;
@@ -34,11 +34,16 @@ pub(crate) fn keep_changes(memories: &Memories, index: usize) {
     let changes = memories.ring.load(at, Edge::Plain);
     memories.ring.store(at, 0, Edge::Plain);
     memories.ring.fetch_add(layout::TABLE_CHANGES, changes, Edge::Plain);
+    }
+
+/// The present moment, by the clocks that a queue's protocol uses.
+pub(crate) fn now() -> Now {
+    Now { host_ns: clock::host_ns(), wall_ns: clock::realtime_ns() }
 }
 
 /// The sweeper of a queue's tickets, for a process that is not the worker in question.
 pub(crate) fn sweeper_of<'a>(channel: &Channel, view: &'a SlotView<Trusted>) -> Sweeper<'a, Trusted> {
-    Sweeper { view, now_ns: clock::host_ns(), backoff: Backoff::of(channel.header().max_attempts) }
+    Sweeper { view, now: now(), backoff: channel.header().backoff() }
 }
 
 impl Channel {

@@ -8,6 +8,7 @@ pub(crate) mod latency_probe;
 pub(crate) mod member;
 pub(crate) mod open;
 pub(crate) mod options;
+pub(crate) mod progress;
 pub(crate) mod publish_end;
 pub(crate) mod read_end;
 pub(crate) mod reader;

@@ -236,6 +236,11 @@ impl<const TOPIC: bool> SlotPublishEnd<TOPIC> {
         self.core.credits().and_then(|(_, oldest)| oldest).unwrap_or_else(|| self.core.tail())
     }
 
+    /// Counts an event that was published past this end.
+    pub(crate) fn count(&mut self, payload_bytes: u32) {
+        self.tally.add(payload_bytes.into());
+    }
+
     /// Claims for a batch, and where credits are counted.
     #[cold]
     fn claim_counted(&mut self) -> Result<u64, NoSlot> {

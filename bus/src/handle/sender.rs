@@ -14,6 +14,7 @@ mod claim;
 mod numbers;
 mod outlook;
 mod room;
+mod unique;
 
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl<const TOPIC: bool> Diversion for Sender<SlotPublishEnd<TOPIC>> {
 #[derive(Debug)]
 pub struct Sender<R: PublishEnd> {
     ring: R,
-    member: Member,
+    pub(super) member: Member,
     waker: Waker,
     /// How many sleepers one event may wake.
     wakes: u32,

@@ -13,6 +13,7 @@ mod job;
 mod letters;
 mod rules;
 mod ticket;
+mod times;
 
 pub use job::Job;
 use std::time::Duration;
@@ -23,7 +24,8 @@ use railbus_os::fork::ForkGuard;
 use railbus_ring::members::park::{Nudge, Waker};
 use railbus_ring::members::registry;
 use railbus_ring::slots::levels::Rank;
-use railbus_ring::slots::redo::Backoff;
+use railbus_ring::slots::redo::{Backoff, DELAY_NS_MAX};
+use railbus_ring::slots::word::ATTEMPT_MAX;
 use railbus_ring::slots::worker::{FIRST_DELIVERY, SlotWorker, TAKE_MAX, Taken};
 use railbus_ring::tally::Tally;
 use railbus_ring::{frame, layout};
@@ -93,6 +95,11 @@ pub struct Worker {
     eager: u32,
     max_attempts: u32,
     dead_letters: Option<Box<Sender<SlotPublishEnd<false>>>>,
+    /// How long events that are handed back wait.
+    backoff: Backoff,
+    /// Whether the last poll ended because it had put many events back or ended them, although there
+    /// may be one to take behind them.
+    is_passing_untimely: bool,
     /// Priorities, bounds and the order of keys.
     rules: Option<Box<Rules>>,
     /// The guard that the fast path checks. It is the member's guard; or one that reports a fork in
@@ -131,10 +138,11 @@ impl Worker {
         let header = member.channel.header();
         let core = SlotWorker::new(member.memories.slots(header), member.registered.index)
             .with(member::stores())
-            .with_backoff(Backoff::of(header.max_attempts));
+            .with_backoff(header.backoff());
         Worker {
             core,
-            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED)
+                .with_others(layout::FINISHED_WAKE, layout::WAITERS_PARKED),
             nudge: Nudge::new(layout::EVENTS_WAKE, layout::CONSUMERS_PARKED)
                 .with_others(layout::READERS_WAKE, layout::READERS_PARKED),
             space_wakes: if member.channel.header().credits > 0 { u32::MAX >> 1 } else { 1 },
@@ -147,6 +155,8 @@ impl Worker {
             grab_follows_load: grab == 0 && header.max_attempts != 1 && rules.is_none(),
             max_attempts: header.max_attempts,
             dead_letters: dead_letters.map(Box::new),
+            backoff: header.backoff(),
+            is_passing_untimely: false,
             easy: if rules.is_some() { member.guard.never() } else { member.guard },
             rules,
             swept_ns: 0,
@@ -358,16 +368,55 @@ impl Worker {
     /// counted. Never blocks.
     ///
     /// After its first attempt it is delivered again at once. After the second attempt it waits for
-    /// about 1 ms, and then twice as long each time, up to 1 s; other events do not wait for it.
-    /// Returns false if this worker does not hold the event or was evicted, and in a fork child.
+    /// about 1 ms, and then twice as long each time, up to 1 s, or as the channel was created
+    /// ([`ChannelOptions::retry_delay`](crate::ChannelOptions::retry_delay)). Other events do not wait
+    /// for it. Returns false if this worker does not hold the event or was evicted, and in a fork
+    /// child.
     pub fn retry(&mut self, ticket: Ticket) -> bool {
+        let backoff = self.backoff;
+        self.hand_back(ticket, |ticket, attempts| backoff.due_ns(clock::host_ns(), ticket, attempts))
+    }
+
+    /// As [`Self::retry`], but the event is delivered again after `delay`, 24 hours at most. If it
+    /// becomes a dead letter because of its attempts, it does so at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> railbus::Result<()> {
+    /// # let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    /// # use railbus::{Bus, ChannelOptions, Kind, SendOptions, WorkOptions};
+    /// # let bus = Bus::at(base.path(), "demo")?;
+    /// use std::time::Duration;
+    ///
+    /// let jobs = bus.create("jobs", &ChannelOptions::new(Kind::Queue))?;
+    /// jobs.producer(&SendOptions::default())?.publish(b"fetch the page")?;
+    /// let mut worker = jobs.worker(&WorkOptions::default())?;
+    /// let ticket = worker.take()?.keep();
+    /// worker.retry_after(ticket, Duration::from_millis(20)); // the server is busy
+    /// assert!(worker.try_take()?.is_none());
+    /// assert_eq!(worker.take()?.attempt(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retry_after(&mut self, ticket: Ticket, delay: Duration) -> bool {
+        let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX).min(DELAY_NS_MAX);
+        let attempts_max = self.backoff.attempts_max;
+        self.hand_back(ticket, |_, attempts| {
+            let is_last = attempts_max > 0 && u32::from(attempts) >= attempts_max;
+            clock::host_ns().saturating_add(if is_last { 0 } else { delay_ns })
+        })
+    }
+
+    fn hand_back(&mut self, ticket: Ticket, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
         if self.member.is_forked() {
             return false;
         }
-        let backoff = Backoff::of(self.max_attempts);
-        let due_ns = |ticket, attempts| backoff.due_ns(clock::host_ns(), ticket, attempts);
-        let held = self.core.holds_delivery(ticket.position, ticket.delivery)
-            && self.core.retry(ticket.position, due_ns);
+        let held = self.core.holds_delivery(ticket.position, ticket.delivery) && {
+            let attempts = (ticket.delivery as u8 + 1).min(ATTEMPT_MAX);
+            let due_ns = self.until_expiry(ticket, due_ns(ticket.position, attempts));
+            self.core.retry(ticket.position, |_, _| due_ns)
+        };
         if held {
             self.handed_back();
         } else {
@@ -455,6 +504,8 @@ impl Worker {
         if self.member.is_forked() {
             return Err(RecvError::Forked);
         }
+        let mut untimely = 0;
+        self.is_passing_untimely = false;
         loop {
             if self.core.is_fenced() {
                 self.give_up();
@@ -487,6 +538,14 @@ impl Worker {
             }
             let delivery = self.core.delivery_of(taken);
             let ticket = Ticket { position: taken.ticket, delivery, header };
+            if frame::flags(header) & frame::JOB != 0 && !self.is_timely(taken, ticket) {
+                untimely += 1;
+                if untimely == times::UNTIMELY_MAX {
+                    self.is_passing_untimely = true;
+                    return Ok(None);
+                }
+                continue;
+            }
             if taken.attempt == 0 || self.is_redelivered(taken, ticket) {
                 self.count(header);
                 // The extensions of an event do not count as payload.

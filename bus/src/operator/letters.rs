@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use railbus_ring::layout;
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::outcome::Outcome;
 
 use crate::channel::Kind;
 use crate::channel::open::Channel;
@@ -177,7 +178,8 @@ impl DeadLetters {
     }
 
     /// Publishes letters again in the queues that they come from, as they were before they had an
-    /// origin. Each is published at least once. It waits for room for
+    /// origin, but without the times of delayed and expiring events. A letter with a unique key is
+    /// left if the queue holds an unfinished event with that key. Each is published at least once. It waits for room for
     /// `timeout` at most, once for each queue. Letters for which there is no room are left.
     ///
     /// With `dry_run` it changes nothing, and returns what it would do.
@@ -216,6 +218,8 @@ impl DeadLetters {
                 replayed: event.is_replayed(),
                 sequence: event.sequence(),
                 key: event.key(),
+                // Its times are over. Its unique key holds again.
+                unique: event.unique_key(),
                 ..Attributes::default()
             };
             Ok(match publish(producer, event.payload(), &attributes, *patience, taker) {
@@ -310,7 +314,9 @@ impl DeadLetters {
             }
             match act(&event, &taker)? {
                 Ok(home) => {
-                    taker.finish(taken)?;
+                    // A letter that went home was dealt with; one that was dropped was not.
+                    let outcome = if home.is_some() { None } else { Some(Outcome::Purged) };
+                    taker.finish(taken, outcome)?;
                     retried.letters.push(Settled { position: taken.ticket, home });
                 }
                 Err(why) => {
@@ -373,7 +379,10 @@ impl Homes {
     fn is_letter(&self, origin: Option<Origin>) -> bool {
         origin.is_some_and(|origin| {
             let is_known = self.queues.iter().any(|(id, _)| *id == origin.channel);
-            origin.attempts > 0 || is_known || !self.queues.is_empty() && !self.is_diverted_to
+            origin.attempts > 0
+                || origin.expired
+                || is_known
+                || !self.queues.is_empty() && !self.is_diverted_to
         })
     }
 

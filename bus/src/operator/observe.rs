@@ -236,6 +236,7 @@ impl Observer {
                 diverted: memories.ring.load(layout::DIVERTED, Edge::Plain),
                 redelivered: memories.acks.load(layout::REDELIVERED, Edge::Plain),
                 dead_lettered: memories.acks.load(layout::DEAD_LETTERED, Edge::Plain),
+                expired: memories.acks.load(layout::EXPIRED, Edge::Plain),
             },
             keys: keys.as_ref().map(|seen| KeysInUse {
                 keys: seen.keys,

@@ -20,6 +20,8 @@ use railbus_ring::members::park::{Futex, Waker};
 use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::ROLE_WORKER;
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::job::Due;
+use railbus_ring::slots::outcome::Outcome;
 use railbus_ring::slots::redo::{AT_ONCE, Redo};
 use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::{self, Slots, done};
@@ -132,7 +134,7 @@ impl Channel {
         let mut taker = Taker::register(self)?;
         while let Some(taken) = taker.next(end)? {
             let bytes = payload_bytes(taker.header(taken)?);
-            taker.finish(taken)?;
+            taker.finish(taken, Some(Outcome::Purged))?;
             purged.events += 1;
             purged.bytes += bytes;
         }
@@ -204,7 +206,8 @@ impl Channel {
                 publish(letters, event.payload(), &attributes, timeout, &taker)?;
                 taker.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
             }
-            taker.finish(taken)?;
+            let outcome = if letters.is_some() { Outcome::DeadLetter } else { Outcome::Purged };
+            taker.finish(taken, Some(outcome))?;
             skipped.positions.push(taken.ticket);
             skipped.bytes += bytes;
         }
@@ -236,6 +239,7 @@ impl Channel {
             incarnation: header.incarnation,
             position: event.position(),
             attempts: u64::from(attempt),
+            expired: false,
         };
         Attributes::of(event, origin)
     }
@@ -259,7 +263,7 @@ pub(super) fn publish(
     let mut tries = 0u32;
     loop {
         taker.go_on()?;
-        match producer.try_publish_with(payload, attributes) {
+        match producer.try_publish_again(payload, attributes) {
             Ok(position) => return Ok(position),
             Err(SendError::Full | SendError::NoWorker) if started.elapsed() < timeout => {
                 // Others wait for the same room, and look often.
@@ -320,7 +324,8 @@ impl Taker {
         Ok(Taker {
             core: SlotWorker::new(view, member.registered.index),
             slots,
-            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED),
+            waker: Waker::new(layout::SPACE_WAKE, layout::PRODUCERS_PARKED)
+                .with_others(layout::FINISHED_WAKE, layout::WAITERS_PARKED),
             end_max: acks.load(layout::HEAD, Edge::Head).saturating_add(slots.count),
             looked_to: 0,
             has_taken: false,
@@ -449,8 +454,12 @@ impl Taker {
         Ok(CopiedEvents { body, header, position: taken.ticket })
     }
 
-    /// Marks the event as done.
-    pub(super) fn finish(&mut self, taken: Taken) -> Result<()> {
+    /// Marks the event as done, with this outcome if it was not done.
+    pub(super) fn finish(&mut self, taken: Taken, outcome: Option<Outcome>) -> Result<()> {
+        match outcome {
+            Some(outcome) => self.core.note_outcome(taken, outcome),
+            None => self.core.reset_outcome(taken),
+        }
         let is_done = self.core.done(taken.ticket);
         let Memories { ring, acks, .. } = self.member.memories;
         if self.member.channel.header().keyed {
@@ -469,9 +478,15 @@ impl Taker {
         Err(Error::corrupt(what, "it was in hand, and is not any more; remove the channel"))
     }
 
-    /// Gives the event back: as it was, if it was never marked as taken, and otherwise with its
-    /// attempt counted.
+    /// Gives the event back: as it was, if it was never marked as taken or is not due, and otherwise
+    /// with its attempt counted.
     pub(super) fn give_back(&mut self, taken: Taken) {
+        let times = self.core.times(taken.ticket, self.core.header(taken.ticket));
+        if let Some(Due::In(_)) = times.map(|times| times.due(clock::realtime_ns())) {
+            // A worker that takes it puts it back until it is due.
+            self.core.postpone(taken.ticket, AT_ONCE);
+            return;
+        }
         let seen = self.member.memories.done.load(self.slots.done_offset(taken.ticket), Edge::Done);
         if self.slots.is_of(seen, taken.ticket) {
             self.core.retry(taken.ticket, |_, _| AT_ONCE);

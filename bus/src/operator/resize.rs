@@ -35,7 +35,7 @@ use railbus_ring::stream::view::StreamView;
 use railbus_ring::{frame, layout};
 
 use crate::Channel;
-use crate::channel::initial::initialise;
+use crate::channel::initial::{initialise, restore_unique};
 use crate::channel::journal_status::{JournalNamed, JournalState};
 use crate::channel::memories::Memories;
 use crate::channel::quiet::Fence;
@@ -438,6 +438,10 @@ impl Channel {
             state.events.iter().filter(|e| e.attempts.is_some()).map(|e| e.position).collect();
         let redo = Redo { acks: &memories.acks, done: &memories.done, slots };
         redo.announce_in_order(waiting.into_iter(), clock::host_ns());
+        if options.unique {
+            let tickets = state.events.iter().map(|event| event.position);
+            restore_unique(&memories, options.producers(), slots, tickets);
+        }
         Ok(())
     }
 

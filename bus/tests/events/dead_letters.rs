@@ -157,7 +157,8 @@ fn a_letter_keeps_key_type_number_and_trace_of_its_event() {
     assert_eq!((event.key(), event.trace()), (Some(0xFACE), Some(trace)));
     assert_eq!((event.published_ns(), event.sequence()), (given.published_ns, given.sequence));
     let channel = u64::from_le_bytes(queue.header().channel_id[..8].try_into().unwrap());
-    let origin = Origin { channel, incarnation: queue.header().incarnation, position, attempts: 1 };
+    let origin =
+        Origin { channel, incarnation: queue.header().incarnation, position, attempts: 1, expired: false };
     assert_eq!(event.origin(), Some(origin));
     assert!(job.done());
 }

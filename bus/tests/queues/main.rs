@@ -1,4 +1,4 @@
-//! Queues with several workers: keys, and levels of workers.
+//! Queues: keys, levels of workers, times, unique keys, and waiting for an event's end.
 
 #[path = "../common/children/mod.rs"]
 mod children;
@@ -7,3 +7,5 @@ mod forks;
 
 mod keyed;
 mod levels;
+mod times;
+mod unique;

@@ -8,6 +8,7 @@ use railbus_ring::members::gates::NO_GATE;
 use railbus_ring::members::peers::Peers;
 use railbus_ring::members::registry::{self, Locks, Registry};
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::job::Now;
 use railbus_ring::slots::key_order::KeyOrder;
 use railbus_ring::slots::orphan::Sweeper;
 use railbus_ring::slots::producer::SlotProducer;
@@ -303,7 +304,7 @@ impl SlotRig {
     }
 
     fn with_sweeper<T>(&self, actor: &Rc<Actor>, then: impl FnOnce(Sweeper<'_, LoomMemory>) -> T) -> T {
-        then(Sweeper { view: &self.consumers_view(actor), now_ns: 0, backoff: Backoff::of(0) })
+        then(Sweeper { view: &self.consumers_view(actor), now: Now::default(), backoff: Backoff::of(0) })
     }
 }
 

@@ -41,7 +41,8 @@ use crate::members::lent::{self, LentSpan};
 use crate::members::peers::{Peers, Side};
 use crate::members::registry::{Status, status};
 use crate::memory::{Edge, Memory};
-use crate::slots::redo::{Backoff, Redo};
+use crate::slots::job::{Due, Now, Times};
+use crate::slots::redo::{Backoff, DELAY_NS_MAX, Redo};
 use crate::slots::view::SlotView;
 use crate::slots::word::{self, NO_CLAIM, covers, done, seq};
 
@@ -114,9 +115,9 @@ pub struct Swept {
 pub struct Sweeper<'a, M> {
     /// The queue, with `acks` and `done` writable.
     pub view: &'a SlotView<M>,
-    /// The time now, by the clock of the participants that return events.
-    pub now_ns: u64,
-    /// How long an event that is handed back waits, from [`Self::now_ns`] on.
+    /// The time now. An event that is handed back waits from it on.
+    pub now: Now,
+    /// How long an event that is handed back waits.
     pub backoff: Backoff,
 }
 
@@ -218,7 +219,7 @@ impl<M: Memory> Sweeper<'_, M> {
             }
             let event = self.view.data.load(slots.offset(t) + layout::SLOT_SEQ, Edge::Publish);
             if event == slots.state(t, seq::PUBLISHED) {
-                slots.held(t, done::REDO, 1, 0)
+                slots.held(t, done::REDO, self.wait_ns(t).is_none() as u8, 0)
             } else if event == slots.state(t, seq::ABORTED) || is_orphan(self.view, t, peers) {
                 slots.state(t, done::DONE)
             } else {
@@ -232,7 +233,7 @@ impl<M: Memory> Sweeper<'_, M> {
             if dead != Some(worker) || !self.is_gone_worker(worker, peers) {
                 return true;
             }
-            slots.held(t, done::REDO, word::attempt(seen) + 1, 0)
+            slots.held(t, done::REDO, word::attempt(seen) + self.wait_ns(t).is_none() as u8, 0)
         } else {
             if slots.is_of(seen, t) && word::kind(seen) == done::REDO {
                 swept.redone += 1;
@@ -261,9 +262,27 @@ impl<M: Memory> Sweeper<'_, M> {
         self.view.redo()
     }
 
+    /// How long ticket `t`, an event, still has to wait for its own time; `None` if that has come.
+    /// No worker has handed out an event before its time. So a worker that died with it counts no
+    /// attempt.
+    fn wait_ns(&self, t: u64) -> Option<u64> {
+        if self.now.wall_ns == 0 {
+            return None;
+        }
+        // PUBLISH: the event was seen published, and is not finished.
+        let SlotView { data, slots, .. } = self.view;
+        let header = data.load(slots.offset(t) + layout::SLOT_META, Edge::Publish);
+        match Times::of(data, *slots, t, header)?.due(self.now.wall_ns) {
+            Due::In(ns) => Some(ns.min(DELAY_NS_MAX)),
+            Due::Now | Due::Expired => None,
+        }
+    }
+
     /// The time from which on ticket `t` with this done word may be taken.
     fn due_ns(&self, t: u64, redo: u64) -> u64 {
-        self.backoff.due_ns(self.now_ns, t, word::attempt(redo))
+        let now_ns = self.now.host_ns;
+        let own_ns = self.wait_ns(t).map_or(0, |ns| now_ns.saturating_add(ns));
+        self.backoff.due_ns(now_ns, t, word::attempt(redo)).max(own_ns)
     }
 
     fn is_gone_worker<P: Peers>(&self, index: usize, peers: &P) -> bool {

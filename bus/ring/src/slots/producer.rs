@@ -41,6 +41,7 @@ use crate::members::peers::{Peers, Side};
 use crate::members::pressure::{Pressure, Watermarks};
 use crate::memory::{Edge, Memory};
 use crate::slots::orphan;
+use crate::slots::unique::UniqueKeys;
 use crate::slots::view::SlotView;
 use crate::slots::word::{NO_CLAIM, Slots, claim, done, seq};
 
@@ -438,6 +439,11 @@ impl<M: Memory, const TOPIC: bool> SlotProducer<M, TOPIC> {
         // PUBLISH: pairs with the loads of readers and workers. The slot's bytes come before it.
         self.view.data.store(self.seq_at(t), self.slots.state(t, seq::PUBLISHED), Edge::Publish);
         self.view.data.prefetch_write(self.slots.offset(t.wrapping_add(prefetch(TOPIC))));
+    }
+
+    /// The table of unique keys. Only queues that were made with one have it.
+    pub fn unique_keys(&self) -> UniqueKeys<'_, M> {
+        UniqueKeys { view: &self.view }
     }
 
     /// Gives up ticket `t`: readers step over it.

@@ -67,10 +67,15 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns a delay of 1 ms after the second attempt and of at most 1 s, for a queue whose
-    /// events are delivered at most `attempts_max` times, or without limit if that is 0.
+    /// The default of [`Self::first_ns`].
+    pub const FIRST_NS: u64 = 1_000_000;
+    /// The default of [`Self::max_ns`].
+    pub const MAX_NS: u64 = 1_000_000_000;
+
+    /// Returns the default delays, for a queue whose events are delivered at most `attempts_max`
+    /// times, or without limit if that is 0.
     pub const fn of(attempts_max: u32) -> Backoff {
-        Backoff { first_ns: 1_000_000, max_ns: 1_000_000_000, attempts_max }
+        Backoff { first_ns: Backoff::FIRST_NS, max_ns: Backoff::MAX_NS, attempts_max }
     }
 
     /// How long ticket `t` waits after this many attempts, in ns. Up to a quarter is taken off,

@@ -25,6 +25,7 @@
 //! **Left out.** Waiting for events, and dead letters: the handles of `railbus` have those.
 
 mod again;
+mod back;
 mod finished;
 mod hand;
 mod keyed;
@@ -36,10 +37,11 @@ use crate::layout;
 use crate::members::fence::Stores;
 use crate::members::peers::{Peers, Side};
 use crate::memory::{Edge, Memory};
+use crate::slots::job::Now;
 use crate::slots::orphan::{Sweeper, is_orphan};
-use crate::slots::redo::{AT_ONCE, Backoff, Next};
+use crate::slots::redo::{Backoff, Next};
 use crate::slots::view::SlotView;
-use crate::slots::word::{self, NO_CLAIM, claim, done, seq};
+use crate::slots::word::{NO_CLAIM, claim, done, seq};
 use hand::Hand;
 
 /// The most tickets of one take: each has one bit of a word.
@@ -380,47 +382,6 @@ impl<M: Memory> SlotWorker<M> {
         self.finish(ticket, self.taken_word(ticket, attempt))
     }
 
-    /// Hands an event back: it is delivered again, with its attempt counted. `due_ns` returns the
-    /// time from which on it may be taken, from the ticket and its attempts. Returns false if this
-    /// worker does not hold the event, or no longer holds it.
-    pub fn retry(&mut self, ticket: u64, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
-        let Some((attempt, from)) = self.release(ticket) else { return false };
-        let attempts = (attempt + 1).min(word::ATTEMPT_MAX);
-        let word = self.view.slots.held(ticket, done::REDO, attempts, 0);
-        let due_ns = due_ns(ticket, attempts);
-        self.redo().prepare(ticket, due_ns);
-        // DONE: this worker's accesses to the slot come before it.
-        if !self.settle(ticket, from, word) {
-            return false;
-        }
-        // This comes after the REDO. If the worker is killed between the two, the sweep that
-        // follows its death announces the event.
-        self.redo().announce(ticket, due_ns);
-        true
-    }
-
-    /// Puts an event back for another time. An event that was never handed out goes back as it was,
-    /// to be taken at once. Any other event is handed back as by [`Self::retry`].
-    pub fn put_back(&mut self, taken: Taken, due_ns: impl FnOnce(u64, u8) -> u64) -> bool {
-        if taken.attempt > 0 {
-            return self.retry(taken.ticket, due_ns);
-        }
-        let put = self.leave_for_later(taken.ticket);
-        if put {
-            self.redo().announce(taken.ticket, AT_ONCE);
-        }
-        put
-    }
-
-    /// Puts an event back that was never handed out, and announces that to nobody. Returns false if
-    /// this worker does not hold it, or no longer holds it.
-    fn leave_for_later(&mut self, ticket: u64) -> bool {
-        let Some((_, from)) = self.release(ticket) else { return false };
-        let word = self.view.slots.held(ticket, done::REDO, 0, 0);
-        // DONE: as in `retry`.
-        self.settle(ticket, from, word)
-    }
-
     /// Forgets a held ticket. Returns its attempt, and the done word that says it is held.
     fn release(&mut self, ticket: u64) -> Option<(u8, u64)> {
         if self.release_announced(ticket) {
@@ -568,8 +529,8 @@ impl<M: Memory> SlotWorker<M> {
     }
 
     /// Returns the sweeper that repairs the tickets which dead workers left. Events that it hands
-    /// back wait from `now_ns` on.
-    pub fn sweeper(&self, now_ns: u64) -> Sweeper<'_, M> {
-        Sweeper { view: &self.view, now_ns, backoff: self.backoff }
+    /// back wait from `now` on.
+    pub fn sweeper(&self, now: impl Into<Now>) -> Sweeper<'_, M> {
+        Sweeper { view: &self.view, now: now.into(), backoff: self.backoff }
     }
 }

@@ -208,6 +208,15 @@ impl<R: PublishEnd> Claim<'_, R> {
         self.sender.ring.position(claim)
     }
 
+    /// Takes the claim out of this guard, filled and not published. Returns it with its header word.
+    /// The caller publishes or aborts it at once.
+    pub(super) fn keep(mut self) -> (u64, u64) {
+        let position = self.position();
+        self.claim = None;
+        self.sender.close();
+        (position, self.header)
+    }
+
     /// The position that the event will have.
     pub fn position(&self) -> u64 {
         self.claim.map_or(0, |claim| self.sender.ring.position(claim))

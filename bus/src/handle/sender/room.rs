@@ -223,6 +223,7 @@ impl<R: PublishEnd> Sender<R> {
             incarnation: header.incarnation,
             position: self.ring.position_committed(),
             attempts: 0,
+            expired: false,
         });
         match diversion.try_divert(payload, &attributes) {
             Ok(position) => {

@@ -8,6 +8,7 @@ use railbus_ring::members::fence;
 
 use super::rules::Sleepers;
 use super::{LOOK_EVERY_MAX, SWEEP_EVERY_NS, Ticket, Worker};
+use crate::channel::sweep::now;
 use crate::error::{BLIND, RecvError, why_not_locked};
 use crate::handle::read_end::ORPHANS_MAX;
 use crate::handle::wait::{Step, Waiting};
@@ -73,14 +74,14 @@ impl Worker {
     /// `at_once`.
     #[cold]
     pub(super) fn look_around(&mut self, at_once: bool) {
-        let now = clock::coarse_ns();
-        self.member.note(layout::SEEN_NS, now);
+        let now_ns = clock::coarse_ns();
+        self.member.note(layout::SEEN_NS, now_ns);
         self.tell();
-        if !at_once && now.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
+        if !at_once && now_ns.saturating_sub(self.swept_ns) < SWEEP_EVERY_NS {
             return;
         }
         // A new worker looks whatever others have seen: it may replace one that has just died.
-        let is_first = std::mem::replace(&mut self.swept_ns, now) == 0;
+        let is_first = std::mem::replace(&mut self.swept_ns, now_ns) == 0;
         self.look_again_by_rules();
         if !self.member.is_registered() {
             // The evictor has not closed the fence yet. The next poll reports the eviction.
@@ -99,7 +100,7 @@ impl Worker {
             let closed = fence::kind(fence::of(&acks, index)) == fence::CLOSED;
             if closed && index != self.member.registered.index {
                 let gone_on = self.member.go_on_evicting(index, || {
-                    self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
+                    self.core.sweeper(now()).sweep(&self.member.peers, Some(index)).unsettled == 0
                 });
                 failed = failed.and(gone_on);
             }
@@ -110,7 +111,7 @@ impl Worker {
             // that cannot be settled yet, or that another worker has locked, is found again in a
             // millisecond.
             let buried = self.member.bury(index, |index| {
-                self.core.sweeper(clock::host_ns()).sweep(&self.member.peers, Some(index)).unsettled == 0
+                self.core.sweeper(now()).sweep(&self.member.peers, Some(index)).unsettled == 0
             });
             failed = failed.and(buried.map(|_| ()));
         }
@@ -127,7 +128,7 @@ impl Worker {
                 "the queue's head or tail was changed by somebody else; remove the channel",
             ));
         }
-        self.audit.step(&self.core.sweeper(clock::host_ns()), &self.member.peers, self.tally.events);
+        self.audit.step(&self.core.sweeper(now()), &self.member.peers, self.tally.events);
         let mut repaired = false;
         // A producer may have died with a whole batch claimed. There is a bound because the tail
         // may be corrupted.

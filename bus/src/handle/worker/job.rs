@@ -1,6 +1,7 @@
 //! Jobs: one event in the hands of a worker.
 
 use std::mem::ManuallyDrop;
+use std::time::Duration;
 
 use super::{Ticket, Worker};
 use crate::event::Event;
@@ -84,6 +85,13 @@ impl Job<'_> {
 
     /// Hands the event back, as [`Worker::retry`] does. Dropping the job does the same.
     pub fn retry(self) {}
+
+    /// Hands the event back, to be delivered again after `delay`, as [`Worker::retry_after`] does.
+    pub fn retry_after(self, delay: Duration) {
+        let mut job = ManuallyDrop::new(self);
+        let ticket = job.ticket;
+        job.worker.retry_after(ticket, delay);
+    }
 
     /// Keeps the event with the worker, and returns its ticket.
     pub fn keep(self) -> Ticket {

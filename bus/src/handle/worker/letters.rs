@@ -5,10 +5,12 @@ use std::time::Duration;
 use railbus_os::clock;
 use railbus_ring::layout;
 use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::outcome::Outcome;
 use railbus_ring::slots::worker::Taken;
 
 use super::{Ticket, Worker};
 use crate::SlotPublishEnd;
+use crate::channel::memories::{Memories, SharedFutex};
 use crate::event::{Attributes, Event, Origin};
 use crate::handle::sender::Sender;
 
@@ -25,45 +27,81 @@ pub(super) enum DeadLetter {
     Evicted,
 }
 
+/// Whether an event was moved to the dead-letter queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    Yes,
+    /// It waits in its slot until there is room, or another worker will see to it.
+    NotYet,
+}
+
 impl Worker {
     /// Whether an event that was delivered before is to be delivered again. Otherwise it has become
     /// a dead letter, or waits until the dead-letter queue has room for it.
     #[cold]
     pub(super) fn is_redelivered(&mut self, taken: Taken, ticket: Ticket) -> bool {
+        // Its last holder may have been killed when it had noted an outcome and not finished.
+        self.core.reset_outcome(taken);
         if self.max_attempts == 0 || (taken.attempt as u32) < self.max_attempts {
             self.member.memories.acks.fetch_add(layout::REDELIVERED, 1, Edge::Plain);
             return true;
         }
         let Some(mut letters) = self.dead_letters.take() else { return true };
+        self.move_to(&mut letters, taken, ticket, Outcome::DeadLetter);
+        self.dead_letters = Some(letters);
+        false
+    }
+
+    /// Moves an event that this worker holds to the dead-letter queue.
+    pub(super) fn move_to(
+        &mut self,
+        letters: &mut Sender<SlotPublishEnd<false>>,
+        taken: Taken,
+        ticket: Ticket,
+        outcome: Outcome,
+    ) -> Moved {
         let header = self.member.channel.header();
+        let expired = outcome == Outcome::ExpiredLetter;
         // SAFETY: this worker holds the event, and its header was checked. If the worker was
         // evicted in the meantime, the slot holds other bytes, which are not published.
         let event: Event<'_> = unsafe { Event::new(self.locate(ticket)) };
+        // Each return of the event while the dead-letter queue was full counted as an attempt, too.
+        let attempts_max = if self.max_attempts == 0 { u64::MAX } else { self.max_attempts.into() };
         let origin = Origin {
             channel: header.channel_word(),
             incarnation: header.incarnation,
             position: taken.ticket,
-            // Each return of the event while the dead-letter queue was full counted as an attempt,
-            // too.
-            attempts: (taken.attempt as u64).min(self.max_attempts as u64),
+            attempts: u64::from(taken.attempt).min(attempts_max),
+            expired,
         };
         let attributes = Attributes::of(&event, origin);
-        let letter = self.write_letter(&mut letters, &event, &attributes);
-        self.dead_letters = Some(letters);
-        match letter {
+        match self.write_letter(letters, &event, &attributes) {
             DeadLetter::Written => {
                 self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
-                self.finish(ticket.position, ticket.delivery);
+                self.end(taken, ticket, outcome);
+                Moved::Yes
             }
             DeadLetter::NoRoom => {
                 // The event waits in its slot.
-                self.core.put_back(taken, |_, _| clock::host_ns() + LETTER_AGAIN_NS);
+                let due_ns = clock::host_ns() + LETTER_AGAIN_NS;
+                match expired {
+                    true => self.core.postpone(taken.ticket, due_ns),
+                    false => self.core.put_back(taken, |_, _| due_ns),
+                };
                 self.handed_back();
+                Moved::NotYet
             }
             // The next check of the fence reports it.
-            DeadLetter::Evicted => {}
+            DeadLetter::Evicted => Moved::NotYet,
         }
-        false
+    }
+
+    /// Finishes an event that this worker holds and has not handed out.
+    pub(super) fn end(&mut self, taken: Taken, ticket: Ticket, outcome: Outcome) {
+        self.core.note_outcome(taken, outcome);
+        self.finish(ticket.position, ticket.delivery);
+        let Memories { ring, acks, .. } = self.member.memories;
+        self.waker.wake(&acks, &ring, &SharedFutex(acks), || self.space_wakes);
     }
 
     /// Publishes an event that this worker holds in the dead-letter queue. That comes before the

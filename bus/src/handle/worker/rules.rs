@@ -196,8 +196,12 @@ impl Worker {
         self.rules.as_ref().is_some_and(|rules| !rules.is_turn(self.core.view()))
     }
 
-    /// Whether the last take ended because it had put many events aside. The next take continues.
+    /// Whether the last take ended because it had put many events aside, or back. The next take
+    /// continues.
     pub(super) fn is_passing(&self) -> bool {
+        if self.is_passing_untimely {
+            return true;
+        }
         let order = self.rules.as_ref().and_then(|rules| rules.order.as_ref());
         order.is_some_and(KeyOrder::is_passing) && !self.is_barred()
     }

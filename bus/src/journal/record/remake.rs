@@ -22,7 +22,7 @@ use railbus_ring::slots::word::{Slots, done, seq};
 use railbus_ring::{frame, layout};
 
 use crate::channel::bus::Bus;
-use crate::channel::initial::{initialise, register_journaller};
+use crate::channel::initial::{initialise, register_journaller, restore_unique};
 use crate::channel::memories::Memories;
 use crate::channel::open::Channel;
 use crate::channel::{self, ChannelName, ChannelOptions, Header, Kind, Maps, Overflow, Permissions};
@@ -101,6 +101,10 @@ impl Plan {
         }
         let redo = Redo { acks: &memories.acks, done: &memories.done, slots };
         redo.announce_in_order(self.unfinished.iter().map(|event| event.ticket), clock::host_ns());
+        if self.header.unique {
+            let tickets = self.unfinished.iter().map(|event| event.ticket);
+            restore_unique(&memories, self.header.producers_max, slots, tickets);
+        }
         Ok(())
     }
 

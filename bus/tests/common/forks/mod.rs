@@ -490,7 +490,7 @@ fn slot_view(ring: Deadly, acks: Deadly, data: Deadly, done: Deadly, header: &He
 }
 
 fn sweeper(view: &SlotView<Deadly>) -> Sweeper<'_, Deadly> {
-    Sweeper { view, now_ns: 0, backoff: Backoff::of(0) }
+    Sweeper { view, now: railbus_ring::slots::job::Now::default(), backoff: Backoff::of(0) }
 }
 
 // ---- events that prove themselves ----

@@ -3,6 +3,7 @@
 use super::{SlotWorker, Taken, UNSEEN};
 use crate::layout;
 use crate::memory::{Edge, Memory};
+use crate::slots::job::Times;
 use crate::slots::redo::{Next, Redo};
 use crate::slots::word::{self, done};
 
@@ -76,6 +77,11 @@ impl<M: Memory> SlotWorker<M> {
     /// Makes the next take look for events that were handed back, even if nothing has changed.
     pub fn look_again(&mut self) {
         self.redo_seen = UNSEEN;
+    }
+
+    /// The times of a ticket that this worker holds, whose header word was checked.
+    pub fn times(&self, ticket: u64, header: u64) -> Option<Times> {
+        Times::of(&self.view.data, self.view.slots, ticket, header)
     }
 
     /// The root of the index of waiting events when this worker last read it.
