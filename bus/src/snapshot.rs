@@ -85,6 +85,9 @@ pub struct Positions {
     pub depth: u64,
     /// Queue: events that no worker holds, because they were never taken or were handed back.
     pub waiting: Option<u64>,
+    /// Queue: of [`Self::waiting`], those that wait for their time, because they were delayed or handed
+    /// back. Delayed events that no worker has come to yet are not counted.
+    pub not_due: Option<u64>,
     /// Queue: events that workers hold. Those of a dead worker count until they are handed back.
     pub in_hand: Option<u64>,
     /// The capacity: bytes of a stream, slots of a queue or topic, keys of a table.

@@ -3,20 +3,21 @@
 //! ```text
 //! byte 15         bytes 14..0
 //! | 1 + length   | the bytes themselves, padded with zeros |    up to 15 bytes: exact
-//! | 0x20         | the number, 8 bytes                     |    a number: exact
 //! | 0x80         | 120 bits of SipHash-2-4-128             |    longer than 15 bytes
 //! ```
 //!
-//! The first byte differs, so keys of two sorts are never the same.
+//! The last byte differs, so keys of two sorts are never the same. A number is its 8 bytes, the least
+//! significant first.
 
 use railbus_ring::slots::unique::Key;
 
 /// The unique key of a queue's event: of all events with one key, at most one is in the queue and
 /// not finished. See [`Producer::publish_unique`](crate::Producer::publish_unique).
 ///
-/// It is made of a number, or of bytes of any length. Numbers and up to 15 bytes are kept as they
-/// are, so that two different ones never count as the same. Longer keys are hashed to 120 bits: two
-/// different ones count as the same with a probability of 2^-120 for each pair. The hash has no secret,
+/// It is made of bytes of any length. A number counts as its 8 bytes, the least significant first. Up
+/// to 15 bytes are kept as they are, so that two different keys never count as the same. Longer keys
+/// are hashed to 120 bits: two different ones count as the same with a probability of 2^-120 for each
+/// pair. The hash has no secret,
 /// so do not let an adversary choose long keys.
 ///
 /// # Examples
@@ -31,7 +32,6 @@ use railbus_ring::slots::unique::Key;
 pub struct UniqueKey([u64; 2]);
 
 impl UniqueKey {
-    const NUMBER: u64 = 0x20 << 56;
     const HASHED: u64 = 0x80 << 56;
 
     /// The two words of the key, as an event carries them.
@@ -52,7 +52,7 @@ impl UniqueKey {
 
 impl From<u64> for UniqueKey {
     fn from(number: u64) -> UniqueKey {
-        UniqueKey([number, UniqueKey::NUMBER])
+        UniqueKey::from(&number.to_le_bytes()[..])
     }
 }
 

@@ -64,6 +64,11 @@ pub const RAILBUS_KEYED: u32 = 256;
 /// written them: if none runs, publishers wait when the channel is full. Not with
 /// `RAILBUS_OVERFLOW_LOSSY_READERS`.
 pub const RAILBUS_JOURNALED: u32 = 512;
+/// Channel option: a queue has unique keys, for `railbus_publish_unique`.
+pub const RAILBUS_UNIQUE: u32 = 1024;
+/// Channel option: a queue's events that have expired are dropped and counted, also if there is a
+/// dead-letter queue.
+pub const RAILBUS_DROP_EXPIRED: u32 = 2048;
 
 /// An open channel. Opening it registers no participant: senders, readers and workers are opened
 /// from it, and outlive it. May be used by several threads at once.
@@ -157,6 +162,12 @@ pub struct railbus_channel_options {
     pub adopt: *const c_char,
     /// Bytes of `adopt`, or `RAILBUS_ZERO_TERMINATED`.
     pub adopt_bytes: usize,
+    /// Queue: how long an event that was handed back waits after its second attempt, in ns, and twice
+    /// as long after each further one; at most 24 h. 0 is 1 ms, `RAILBUS_NONE` is not at all.
+    pub retry_delay_ns: u64,
+    /// Queue: the longest that it waits between two attempts, in ns; at most 24 h. 0 is 1 s,
+    /// `RAILBUS_NONE` is not at all.
+    pub retry_delay_max_ns: u64,
 }
 
 /// The options that a channel's creator chose. Initialise `struct_size` before the call that fills
@@ -222,6 +233,14 @@ pub struct railbus_channel_header {
     pub credits: u32,
     /// Whether a queue's events with the same key are handled one after the other: 0 or 1.
     pub keyed: u32,
+    /// Whether a queue has unique keys: 0 or 1.
+    pub unique: u32,
+    /// Whether a queue's events that have expired are dropped: 0 or 1.
+    pub drop_expired: u32,
+    /// Queue: how long an event waits after its second attempt, in ns.
+    pub retry_delay_ns: u64,
+    /// Queue: the longest that it waits between two attempts, in ns.
+    pub retry_delay_max_ns: u64,
 }
 
 sized!(railbus_channel_options, railbus_channel_header);
@@ -257,7 +276,7 @@ impl railbus_channel_options {
             RAILBUS_PAGES_ORDINARY => Pages::Ordinary,
             other => return Err(Failure::invalid(format!("pages {other}: must be one of RAILBUS_PAGES_"))),
         };
-        if self.flags >= RAILBUS_JOURNALED << 1 {
+        if self.flags >= RAILBUS_DROP_EXPIRED << 1 {
             return Err(Failure::invalid(format!("channel options {:#x}: some are unknown", self.flags)));
         }
         let has = |flag| self.flags & flag != 0;
@@ -283,6 +302,19 @@ impl railbus_channel_options {
         }
         if has(RAILBUS_KEYED) {
             options = options.keyed(true);
+        }
+        if has(RAILBUS_UNIQUE) {
+            options = options.unique(true);
+        }
+        if has(RAILBUS_DROP_EXPIRED) {
+            options = options.drop_expired(true);
+        }
+        let delay = |ns: u64| Duration::from_nanos(if ns == RAILBUS_NONE { 0 } else { ns });
+        if self.retry_delay_ns != 0 {
+            options = options.retry_delay(delay(self.retry_delay_ns));
+        }
+        if self.retry_delay_max_ns != 0 {
+            options = options.retry_delay_max(delay(self.retry_delay_max_ns));
         }
         if has(RAILBUS_NO_MEMORY_LOCK) {
             options = options.lock_memory(false);
@@ -477,6 +509,10 @@ pub unsafe extern "C" fn railbus_channel_describe(
             low_watermark,
             credits: from.credits,
             keyed: from.keyed.into(),
+            unique: from.unique.into(),
+            drop_expired: from.drop_expired.into(),
+            retry_delay_ns: from.retry_delay_ns,
+            retry_delay_max_ns: from.retry_delay_max_ns,
         };
         sized::write(header, &filled)
     })

@@ -1,7 +1,7 @@
 //! Events as C sees them, and the attributes that travel with their payloads.
 
 use railbus::{Attributes, Event, Origin, Sequence, TraceContext};
-use railbus_ring::frame::{KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
+use railbus_ring::frame::{JOB, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 
 use crate::result::{Failure, railbus_error};
 use crate::shell::guarded;
@@ -19,7 +19,10 @@ pub const RAILBUS_REPLAYED: u8 = 8;
 pub const RAILBUS_HAS_SEQUENCE: u8 = 16;
 /// The event carries a key.
 pub const RAILBUS_HAS_KEY: u8 = 32;
+/// The event carries times or a unique key.
+pub const RAILBUS_HAS_JOB: u8 = 64;
 
+const _: () = assert!(RAILBUS_HAS_JOB == JOB);
 const _: () = assert!(RAILBUS_HAS_TIME == STAMPED && RAILBUS_HAS_TRACE == TRACED && RAILBUS_HAS_KEY == KEYED);
 const _: () = assert!(
     RAILBUS_HAS_ORIGIN == ORIGIN && RAILBUS_REPLAYED == REPLAYED && RAILBUS_HAS_SEQUENCE == SEQUENCED
@@ -75,8 +78,8 @@ pub struct railbus_attributes {
     /// Type id, for the reader's use.
     pub type_id: u16,
     /// Which of the following fields count: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`,
-    /// `RAILBUS_HAS_ORIGIN`, `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed
-    /// together.
+    /// `RAILBUS_HAS_ORIGIN`, `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_HAS_JOB`,
+    /// `RAILBUS_REPLAYED`, or-ed together.
     pub flags: u8,
     /// W3C trace flags: 1 is sampled.
     pub trace_flags: u8,
@@ -101,6 +104,19 @@ pub struct railbus_attributes {
     /// Event with a key: a queue with `RAILBUS_KEYED` handles events with one key one after the
     /// other, in order. For a key made of bytes, use their 64-bit FNV-1a, as the command line does.
     pub key: u64,
+    /// `RAILBUS_HAS_JOB`: the time before which no worker of a queue takes the event, in ns of
+    /// CLOCK_REALTIME; 0 for none.
+    pub not_before_ns: u64,
+    /// `RAILBUS_HAS_JOB`: the time from which on a queue's event is expired, in ns of CLOCK_REALTIME;
+    /// 0 for none.
+    pub expires_ns: u64,
+    /// `RAILBUS_HAS_JOB`: the unique key of an event that was published with one; else zeros. It is
+    /// not read when an event is published.
+    pub unique_key: [u64; 2],
+    /// Dead letter: 1 if its time was over, 0 if it was delivered too often.
+    pub origin_expired: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 sized!(railbus_attributes);
@@ -117,6 +133,7 @@ impl railbus_attributes {
             | RAILBUS_HAS_ORIGIN
             | RAILBUS_HAS_SEQUENCE
             | RAILBUS_HAS_KEY
+            | RAILBUS_HAS_JOB
             | RAILBUS_REPLAYED;
         if from.flags & !known != 0 {
             return Err(Failure::invalid(format!("attributes {:#x}: unknown ones among them", from.flags)));
@@ -136,6 +153,7 @@ impl railbus_attributes {
                     incarnation: from.origin_incarnation,
                     position: from.origin_position,
                     attempts: from.origin_attempts,
+                    expired: from.origin_expired != 0,
                 }))
                 .sequence(
                     has(RAILBUS_HAS_SEQUENCE).then_some(Sequence {
@@ -144,7 +162,9 @@ impl railbus_attributes {
                     }),
                 )
                 .replayed(has(RAILBUS_REPLAYED))
-                .key(has(RAILBUS_HAS_KEY).then_some(from.key)),
+                .key(has(RAILBUS_HAS_KEY).then_some(from.key))
+                .not_before_ns(Some(from.not_before_ns).filter(|&ns| has(RAILBUS_HAS_JOB) && ns != 0))
+                .expires_ns(Some(from.expires_ns).filter(|&ns| has(RAILBUS_HAS_JOB) && ns != 0)),
         ))
     }
 }
@@ -165,7 +185,7 @@ impl railbus_event {
 }
 
 /// Reads the attributes that an event carries beside its payload: time, trace context, origin,
-/// number, key. Call it only as long as the payload may be read. Attributes that are not in the
+/// number, key, times. Call it only as long as the payload may be read. Attributes that are not in the
 /// event's `flags` become zero.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn railbus_event_attributes(
@@ -200,6 +220,11 @@ pub unsafe extern "C" fn railbus_event_attributes(
             sequence_publisher: event.sequence().map_or(0, |sequence| sequence.publisher),
             sequence_number: event.sequence().map_or(0, |sequence| sequence.number),
             key: event.key().unwrap_or(0),
+            not_before_ns: event.not_before_ns().unwrap_or(0),
+            expires_ns: event.expires_ns().unwrap_or(0),
+            unique_key: event.unique_key().map_or([0, 0], railbus::UniqueKey::words),
+            origin_expired: origin.expired.into(),
+            reserved: 0,
         };
         sized::write(attributes, &filled)
     })

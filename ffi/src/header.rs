@@ -29,7 +29,7 @@ use crate::sender::{railbus_sender_options, railbus_sender_stats};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
 /// The source files, in the order in which the header presents their items.
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 24] = [
     "result",
     "abi",
     "text",
@@ -46,6 +46,7 @@ const SOURCES: [&str; 23] = [
     "reader",
     "receive_batch",
     "worker",
+    "jobs",
     "bridge",
     "info",
     "operate",
@@ -142,19 +143,21 @@ fn layouts() -> Vec<Layout> {
             struct_size, kind, flags, overflow, capacity_bytes, slots, slot_bytes, producers_max, consumers_max,
             pages, numa_node, max_attempts, ring_mode, acks_mode, owner, ring_group, acks_group, stuck_after_ns,
             dead_letters, dead_letters_bytes, first_position, incarnation, channel_id, high_watermark, low_watermark,
-            credits, reserved, divert_to, divert_to_bytes, adopt, adopt_bytes,
+            credits, reserved, divert_to, divert_to_bytes, adopt, adopt_bytes, retry_delay_ns, retry_delay_max_ns,
         }
         railbus_channel_header {
             struct_size, kind, overflow, stamp, payload_max, capacity_bytes, slots, slot_bytes, page_bytes,
             huge_pages, numa_node, producers_max, consumers_max, max_attempts, creator_pid, stuck_after_ns,
             first_position, created_ns, incarnation, channel_id, bus, name, dead_letters,
-            divert_to, high_watermark, low_watermark, credits, keyed,
+            divert_to, high_watermark, low_watermark, credits, keyed, unique, drop_expired, retry_delay_ns,
+            retry_delay_max_ns,
         }
         railbus_event { payload, position, payload_bytes, type_id, flags, attempt }
         railbus_bytes { bytes, count }
         railbus_attributes {
             struct_size, type_id, flags, trace_flags, published_ns, trace_id, span_id, origin_channel,
             origin_incarnation, origin_position, origin_attempts, sequence_publisher, sequence_number, key,
+            not_before_ns, expires_ns, unique_key, origin_expired, reserved,
         }
         railbus_sender_options { struct_size, flags, name, name_bytes, wait, reserved, spin_ns }
         railbus_sender_stats { struct_size, under_pressure, events, dropped, payload_max, resume_point, diverted, refusal }
@@ -173,7 +176,7 @@ fn layouts() -> Vec<Layout> {
         railbus_channel_info {
             struct_size, memory_locked, published, oldest, head, depth, capacity, unfinished, dropped, redelivered,
             dead_lettered, total_bytes, page_bytes, huge_bytes, ring_uid, ring_gid, ring_mode, acks_uid, acks_gid,
-            acks_mode,
+            acks_mode, expired, not_due,
         }
         railbus_participant {
             side, index, role, life, flags, pid, tid, reserved, start_time, cursor, position, lag, in_hand, events,

@@ -88,6 +88,10 @@ pub struct railbus_channel_info {
     pub acks_gid: u32,
     /// Its mode.
     pub acks_mode: u32,
+    /// Queue: events that ended because their time was over.
+    pub expired: u64,
+    /// Queue: of those that no worker holds, events that wait for their time, or `RAILBUS_NONE`.
+    pub not_due: u64,
 }
 
 sized!(railbus_channel_info);
@@ -189,6 +193,8 @@ pub unsafe extern "C" fn railbus_channel_inspect(
             acks_uid: seen.acks_access.uid,
             acks_gid: seen.acks_access.gid,
             acks_mode: seen.acks_access.mode,
+            expired: seen.counters.expired,
+            not_due: seen.positions.not_due.unwrap_or(RAILBUS_NONE),
         };
         if !info.is_null() {
             sized::write(info, &filled)?;

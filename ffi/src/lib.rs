@@ -28,6 +28,7 @@ pub mod event;
 mod failed;
 pub mod follow;
 pub mod info;
+pub mod jobs;
 pub mod journal;
 pub mod operate;
 pub mod publish;

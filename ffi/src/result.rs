@@ -82,6 +82,10 @@ pub const RAILBUS_WRONG_VERSION: i32 = -20;
 pub const RAILBUS_REMOVED: i32 = -21;
 /// The sender does not number its events: open it with a name and `RAILBUS_SEQUENCED`.
 pub const RAILBUS_NOT_SEQUENCED: i32 = -22;
+/// The queue holds an unfinished event with this unique key. Nothing was published.
+pub const RAILBUS_DUPLICATE: i32 = -24;
+/// The channel was made without `RAILBUS_UNIQUE`, or is no queue.
+pub const RAILBUS_NOT_UNIQUE: i32 = -25;
 /// A bug in railbus: it panicked. The handle can only be closed.
 pub const RAILBUS_PANIC: i32 = -23;
 
@@ -165,6 +169,7 @@ impl From<Error> for Failure {
             Error::NoHugePages { .. } => RAILBUS_NO_HUGE_PAGES,
             Error::Busy { .. } => RAILBUS_BUSY,
             Error::TimedOut { .. } => RAILBUS_TIMED_OUT,
+            Error::Duplicate { .. } => RAILBUS_DUPLICATE,
             Error::PeerGone { .. } => RAILBUS_PEER_GONE,
             Error::Forked => RAILBUS_FORKED,
             _ => RAILBUS_IO,
@@ -188,6 +193,8 @@ impl From<SendError> for Failure {
             SendError::Forked => RAILBUS_FORKED,
             SendError::Corrupt(_) => RAILBUS_CORRUPT,
             SendError::NotSequenced => RAILBUS_NOT_SEQUENCED,
+            SendError::Duplicate { .. } => RAILBUS_DUPLICATE,
+            SendError::NotUnique => RAILBUS_NOT_UNIQUE,
             _ => RAILBUS_IO,
         };
         Failure::new(code, error.to_string())
@@ -280,6 +287,8 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_CLAIM => c"a claim is open, or missing",
         RAILBUS_WRONG_VERSION => c"header and library are of different versions",
         RAILBUS_NOT_SEQUENCED => c"the sender does not number its events",
+        RAILBUS_DUPLICATE => c"an unfinished event with this unique key is in the queue",
+        RAILBUS_NOT_UNIQUE => c"the channel has no unique keys",
         RAILBUS_PANIC => c"a bug in railbus: it panicked",
         _ => c"not a result of railbus",
     };

@@ -273,7 +273,7 @@ pub unsafe extern "C" fn railbus_retry(
 /// # Safety
 /// As for [`railbus_done`].
 #[inline(always)]
-unsafe fn finish(
+pub(crate) unsafe fn finish(
     worker: *mut railbus_worker,
     jobs: *const railbus_job,
     count: usize,

@@ -329,7 +329,7 @@ pub const SLOT_BYTES: u64 = 32;
 impl CrashChannel {
     fn new(producers: usize, consumers: usize, data_bytes: u64, slots: Slots, capacity: u64) -> CrashChannel {
         CrashChannel {
-            ring: CrashWords::new(layout::ring_end(producers) - layout::HEADER_BYTES),
+            ring: CrashWords::new(layout::unique(producers) + layout::unique_bytes(slots.count) as usize),
             acks: CrashWords::new(layout::entry(consumers)),
             data: CrashWords::new(data_bytes as usize),
             done: CrashWords::new(layout::done_bytes(slots.count) as usize),
@@ -355,8 +355,13 @@ impl CrashChannel {
     /// A queue or topic of `count` slots whose next ticket is `first`; everything before is
     /// published and done.
     pub fn slot_ring(count: u64, first: u64, producers: usize, consumers: usize) -> CrashChannel {
-        let slots = Slots::new(count, SLOT_BYTES);
-        let channel = CrashChannel::new(producers, consumers, count * SLOT_BYTES, slots, 0);
+        CrashChannel::ring_of(Slots::new(count, SLOT_BYTES), first, producers, consumers)
+    }
+
+    /// The same, with slots of any size.
+    pub fn ring_of(slots: Slots, first: u64, producers: usize, consumers: usize) -> CrashChannel {
+        let count = slots.count;
+        let channel = CrashChannel::new(producers, consumers, count * slots.slot_bytes(), slots, 0);
         for t in first.saturating_sub(count)..first {
             channel.data.set(slots.offset(t) + layout::SLOT_SEQ, slots.state(t, seq::ABORTED));
             channel.done.set(slots.done_offset(t), slots.state(t, done::DONE));

@@ -19,7 +19,7 @@
 use End::{Fence, LightFence, Load, Store, Update};
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, used_ends};
 use railbus_loom_tests::models::{
-    janitor, keyed, latency, park, queue, registration, stream, table as tables, topic,
+    janitor, keyed, latency, park, queue, registration, stream, table as tables, topic, unique,
 };
 
 use railbus_ring::members::join::StartAt;
@@ -114,6 +114,9 @@ fn rings() -> Vec<(Edge, End, Fate)> {
                  JOIN fence: that fence acquires them.",
             ),
         ),
+        (Edge::Unique, Fence, Caught(Lives(3, unique::two_producers))),
+        (Edge::Unique, Update, Caught(Lives(3, unique::two_producers))),
+        (Edge::Unique, Load, Caught(Lives(3, unique::two_producers))),
         (Edge::Index, Update, Caught(Lives(2, queue::index))),
         (Edge::Index, Load, Caught(Lives(2, queue::index))),
         (
@@ -341,7 +344,8 @@ fn every_edge_is_in_the_table() {
         Edge::Head => Some(Edge::Publish),
         Edge::Publish => Some(Edge::Done),
         Edge::Done => Some(Edge::Aside),
-        Edge::Aside => Some(Edge::Index),
+        Edge::Aside => Some(Edge::Unique),
+        Edge::Unique => Some(Edge::Index),
         Edge::Index => Some(Edge::State),
         Edge::State => Some(Edge::Lent),
         Edge::Lent => Some(Edge::Owner),

@@ -24,7 +24,8 @@ pub(crate) enum Failure {
 /// The part of the help that lists the exit codes.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 fine, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 corrupt or wrong layout, 6 no space \
-or memory, 7 peer gone, 8 timed out, 9 somebody is stuck (watch --once).";
+or memory, 7 peer gone, 8 timed out, 9 somebody is stuck (watch --once), 10 an unfinished event with that \
+unique key exists (pub --unique).";
 
 impl Failure {
     /// A failure of the general kind: exit code 1.

@@ -24,6 +24,7 @@ use railbus_ring::members::pressure;
 use railbus_ring::members::registry::{self, Status};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::levels::Rank;
+use railbus_ring::slots::redo::Redo;
 use railbus_ring::slots::word::{self, Slots, done};
 use railbus_ring::stream::places::{self, POSITION_MAX, Place};
 use railbus_ring::stream::subscriber::walk_each;
@@ -302,6 +303,7 @@ impl ChannelWords<'_> {
                 head: None,
                 depth: 0,
                 waiting: None,
+                not_due: None,
                 in_hand: None,
                 capacity: self.header.capacity_bytes,
                 unfinished: None,
@@ -318,11 +320,28 @@ impl ChannelWords<'_> {
             head,
             depth: 0,
             waiting: None,
+            not_due: queue.then(|| self.not_due(tail)),
             in_hand: None,
             capacity: self.header.slots,
             unfinished: queue.then(|| self.retained(tail).filter(|&t| !self.is_done(t)).count() as u64),
             places: None,
         }
+    }
+
+    /// The events that wait in the index of a queue for a time that has not come.
+    fn not_due(&self, tail: u64) -> u64 {
+        let Memories { acks, done: words, .. } = &self.memories;
+        let slots = self.slots();
+        let redo = Redo { acks, done: words, slots };
+        if redo.is_empty() {
+            return 0;
+        }
+        let now_ns = clock::host_ns();
+        let is_later = |&t: &u64| {
+            let word = self.done_word(t);
+            slots.is_of(word, t) && word::kind(word) == done::REDO && redo.due(t) > now_ns
+        };
+        self.retained(tail).filter(is_later).count() as u64
     }
 
     /// The events that a stream's publisher has committed behind `position`: where they end, how

@@ -17,3 +17,4 @@ pub mod slot_rig;
 pub mod stream;
 pub mod table;
 pub mod topic;
+pub mod unique;

@@ -19,6 +19,7 @@ Examples:
   railbus create demo/ticks --kind stream --capacity 4MiB
   railbus create demo/jobs --kind queue --slots 1024 --slot-bytes 256 --max-attempts 3
   railbus create demo/orders --kind queue --keyed
+  railbus create demo/once --kind queue --unique --max-attempts 5 --retry-delay 100ms --retry-delay-max 1m
   railbus create demo/prices --kind topic --stamp --if-missing
   railbus create demo/orders --kind queue --high-watermark 80 --low-watermark 50 --credits 256
   railbus create demo/spill --kind queue --slots 65536 --slot-bytes 512
@@ -100,6 +101,20 @@ pub(crate) struct CreateArgs {
     /// `pub` gives them
     #[arg(long)]
     keyed: bool,
+    /// Queue: give it a table of unique keys (see `pub --unique`)
+    #[arg(long)]
+    unique: bool,
+    /// Queue: drop and count events that have expired (see `pub --ttl`), also if there is a
+    /// dead-letter queue
+    #[arg(long)]
+    drop_expired: bool,
+    /// Queue: how long an event that was handed back waits after its second attempt; twice as long
+    /// after each further one. 0 is not at all [default: 1ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    retry_delay: Option<Duration>,
+    /// Queue: the longest that it waits between two attempts [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    retry_delay_max: Option<Duration>,
     /// Make it with its journaller's subscription: no event is missing in its journal, and
     /// publishers wait while nothing records it. Channels that `railbus journald` records by
     /// pattern are made so anyway
@@ -269,6 +284,10 @@ fn options(args: &CreateArgs) -> ChannelOptions {
         stuck_after,
         stamp,
         keyed,
+        unique,
+        drop_expired,
+        retry_delay,
+        retry_delay_max,
         journaled,
         owner,
         producers_group,
@@ -294,6 +313,10 @@ fn options(args: &CreateArgs) -> ChannelOptions {
     let options = set(options, dead_letters.clone().map(Some), ChannelOptions::dead_letters);
     let options = set(options, *stuck_after, ChannelOptions::stuck_after);
     let options = set(options, stamp.then_some(true), ChannelOptions::stamp);
+    let options = set(options, unique.then_some(true), ChannelOptions::unique);
+    let options = set(options, drop_expired.then_some(true), ChannelOptions::drop_expired);
+    let options = set(options, *retry_delay, ChannelOptions::retry_delay);
+    let options = set(options, *retry_delay_max, ChannelOptions::retry_delay_max);
     let options = set(options, keyed.then_some(true), ChannelOptions::keyed).journaled(*journaled);
     match (high_watermark, low_watermark) {
         (Some(high), Some(low)) => options.watermarks(*high, *low),

@@ -128,13 +128,23 @@ fn list(args: &LettersLsArgs) -> Outcome {
     if all.is_empty() {
         return print(&format!("{}: no dead letters\n", letters.channel().name()));
     }
-    let heads = ["POSITION", "ATTEMPTS", "ORIGIN", "AGE", "TYPE", "BYTES", "PAYLOAD"];
+    let heads = ["POSITION", "ATTEMPTS", "REASON", "ORIGIN", "AGE", "TYPE", "BYTES", "PAYLOAD"];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(all.iter().map(row));
     print(&align(&rows))
 }
 
-fn row(letter: &Letter) -> [String; 7] {
+/// Why an event became a dead letter.
+fn reason(letter: &Letter) -> Option<&'static str> {
+    let origin = letter.origin?;
+    Some(match (origin.expired, origin.attempts) {
+        (true, _) => "expired",
+        (false, 0) => "moved",
+        (false, _) => "attempts",
+    })
+}
+
+fn row(letter: &Letter) -> [String; 8] {
     let origin = match (&letter.origin, &letter.queue) {
         (Some(origin), Some(queue)) => format!("{queue} {}", origin.position),
         (Some(origin), None) => format!("{:016x} {}", origin.channel.swap_bytes(), origin.position),
@@ -146,6 +156,7 @@ fn row(letter: &Letter) -> [String; 7] {
     [
         letter.position.to_string(),
         attempts.unwrap_or_else(|| "-".to_owned()),
+        reason(letter).unwrap_or("-").to_owned(),
         origin,
         age.unwrap_or_else(|| "-".to_owned()),
         letter.type_id.to_string(),
@@ -170,6 +181,7 @@ fn object(letter: &Letter) -> Value {
         "position": letter.position,
         "queue": letter.queue,
         "attempts": letter.origin.map(|origin| origin.attempts),
+        "reason": reason(letter),
         "origin": letter.origin.map(|origin| json!({
             "channel": format!("{:016x}", origin.channel.swap_bytes()),
             "incarnation": origin.incarnation,

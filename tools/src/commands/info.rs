@@ -120,6 +120,7 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
             "head": info.positions.head,
             "depth": info.positions.depth,
             "waiting": info.positions.waiting,
+            "not_due": info.positions.not_due,
             "in_hand": info.positions.in_hand,
             "capacity": info.positions.capacity,
             "unfinished": info.positions.unfinished,
@@ -131,6 +132,7 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
             "diverted": info.counters.diverted,
             "redelivered": info.counters.redelivered,
             "dead_lettered": info.counters.dead_lettered,
+            "expired": info.counters.expired,
         },
         "table": info.keys.map(|seen| json!({ "keys": seen.keys, "keys_max": seen.keys_max, "changes": seen.changes })),
         "under_pressure": info.pressure.map(|seen| seen.is_high),
@@ -308,6 +310,9 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     let mut waiting = format!("{} of {}", amount(positions.depth), amount(positions.capacity));
     if let (Some(waits), Some(in_hand)) = (positions.waiting, positions.in_hand) {
         let _ = write!(waiting, " not done: {waits} waiting, {in_hand} in hand");
+        if let Some(not_due) = positions.not_due.filter(|&count| count > 0) {
+            let _ = write!(waiting, "; {not_due} of them not due yet");
+        }
     }
     if let Some(seen) = info.pressure {
         let _ = match seen.is_high {
@@ -326,8 +331,12 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     line(
         "counters",
         format!(
-            "{} dropped, {} diverted, {} redelivered, {} dead letters",
-            counters.dropped, counters.diverted, counters.redelivered, counters.dead_lettered
+            "{} dropped, {} diverted, {} redelivered, {} dead letters, {} expired",
+            counters.dropped,
+            counters.diverted,
+            counters.redelivered,
+            counters.dead_lettered,
+            counters.expired
         ),
     );
     if let Some(journal) = journal {

@@ -19,6 +19,7 @@ mod loss;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod publish;
+mod publish_jobs;
 mod publish_key;
 mod publish_pace;
 pub(crate) mod purge;

@@ -13,9 +13,10 @@ use railbus::{
     Attributes, ChannelName, ChannelOptions, Error, Kind, Overflow, PublishEnd, SendError, SendOptions,
     Sender, TraceContext,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::commands::create::GeometryArgs;
+use crate::commands::publish_jobs::{Awaited, JobArgs, JobSender};
 use crate::commands::publish_key::KeyArgs;
 use crate::commands::publish_pace::PublishPace;
 use crate::failure::{Failure, Outcome, note, send_failed};
@@ -36,11 +37,13 @@ Examples:
   railbus pub demo/jobs --lines --rate 1000 --timeout 5s < jobs.txt
   railbus pub demo/ticks --traceparent \"$TRACEPARENT\" < FILE    carries a W3C trace context
   railbus pub demo/orders --key-field 2 < orders.txt            to a keyed queue: in order by customer
+  echo rebuild | railbus pub demo/jobs --unique user-7 --delay 5s --ttl 1m --wait-done
   railbus pub demo/ticks --json < FILE                          prints what was published, in the end
   railbus pub demo/new --create --kind topic --type-id 7 < lines.txt
 
-Exit code 0 says that all of the input is published; 7 that a queue is full and has no live worker, 8 \
-that the time is up.";
+Exit code 0 says that all of the input is published (with --wait-done: and done); 1 with --wait-done that an \
+event became a dead letter or expired; 7 that a queue is full and has no live worker; 8 that the time is up; \
+10 that an unfinished event with the unique key is in the queue.";
 
 /// Largest event of `--raw`: large enough that its costs do not show, small enough that readers
 /// keep up.
@@ -74,11 +77,13 @@ pub(crate) struct PublishArgs {
     traceparent: Option<TraceContext>,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    jobs: JobArgs,
     /// Begin when so many subscribers, workers or taps are attached
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     wait_subscribers: usize,
-    /// Give up when waiting for room, or for the subscribers, takes longer than this [default:
-    /// never]
+    /// Give up when waiting for room, for the subscribers, or for the end of the events takes longer
+    /// than this [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
     /// Publish so many events a second. After a wait for room, the events that became due are
@@ -160,6 +165,7 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
         // A queue that is made for events with keys is a keyed one.
         let keyed = args.kind == Kind::Queue && args.key.is_given();
         let options = args.geometry.apply(ChannelOptions::new(args.kind)).keyed(keyed);
+        let options = if args.jobs.is_unique() { options.unique(true) } else { options };
         open::bus_for(&args.channel, args.owner)?.create_or_attach(args.channel.channel(), &options)?
     } else {
         open::channel_of(&args.channel, args.owner)?
@@ -172,6 +178,7 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
             args.channel
         )));
     }
+    args.jobs.check(&args.channel, header)?;
     let options = SendOptions::default().name(args.name.clone()).evict_stuck(args.evict_stuck);
     let overflow = channel.header().overflow;
     match channel.header().kind {
@@ -192,9 +199,13 @@ struct Pump<'a, R: PublishEnd> {
     pace: Option<PublishPace>,
     started: Instant,
     told_waiting: bool,
+    awaited: Awaited,
 }
 
-impl<'a, R: PublishEnd> Pump<'a, R> {
+impl<'a, R: PublishEnd> Pump<'a, R>
+where
+    Sender<R>: JobSender,
+{
     fn new(args: &'a PublishArgs, sender: Sender<R>, overflow: Overflow) -> Result<Self, Failure> {
         let cut = args.framing.cut(sender.payload_max())?;
         let stdin = std::io::stdin();
@@ -206,12 +217,16 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         let trace = args.traceparent;
         let attributes = Attributes::typed(args.type_id.unwrap_or(0)).trace(trace);
         let pace = args.rate.map(|rate| PublishPace::new(rate, !args.no_catch_up));
-        Ok(Pump { args, sender, attributes, overflow, cut, progress, pace, started, told_waiting: false })
+        let (told_waiting, awaited) = (false, Awaited::default());
+        Ok(Pump { args, sender, attributes, overflow, cut, progress, pace, started, told_waiting, awaited })
     }
 
     fn run(mut self) -> Outcome {
         // The last events may have been published to a removed channel.
-        let outcome = self.pump().and_then(|()| self.check_removed());
+        let outcome = self
+            .pump()
+            .and_then(|()| self.check_removed())
+            .and_then(|()| self.awaited.wait(&self.sender, self.args.timeout));
         self.finish(outcome)
     }
 
@@ -308,7 +323,8 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
             let batch = &payloads[done..done + due];
             let singly = matches!(self.overflow, Overflow::DropNewest | Overflow::Divert)
                 || self.attributes != Attributes::default()
-                || self.args.key.is_given();
+                || self.args.key.is_given()
+                || self.args.jobs.are_given();
             let count = if singly {
                 self.publish_one(batch[0])?;
                 1
@@ -347,18 +363,27 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
     /// Publishes one event, waiting for room as the channel and the arguments say.
     fn publish_one(&mut self, payload: &[u8]) -> Outcome {
         let key = self.args.key.of(payload, self.progress.events() + 1)?;
-        let attributes = self.attributes.key(key);
+        let unique = self.args.jobs.key_of(payload, self.progress.events() + 1)?;
+        let attributes = self.args.jobs.timed(self.attributes.key(key));
         let waited = Instant::now();
         loop {
-            let sent = if matches!(self.overflow, Overflow::DropNewest | Overflow::Divert) {
-                self.sender.publish_with(payload, &attributes)
-            } else {
-                let patience = self.args.timeout.unwrap_or(Duration::from_secs(2));
-                self.sender.publish_with_timeout(payload, &attributes, patience)
+            let by_policy = matches!(self.overflow, Overflow::DropNewest | Overflow::Divert);
+            let patience = self.args.timeout.unwrap_or(Duration::from_secs(2));
+            let sent = match unique {
+                Some(key) => {
+                    let patience = (!by_policy).then_some(patience);
+                    self.sender.publish_with_key(key, payload, &attributes, patience)
+                }
+                None if by_policy => self.sender.publish_with(payload, &attributes),
+                None => self.sender.publish_with_timeout(payload, &attributes, patience),
             };
             match sent {
+                Ok(position) => {
+                    self.awaited.add(&self.args.jobs, position);
+                    return Ok(());
+                }
                 // The channel counts dropped and diverted events; they are reported at the end.
-                Ok(_) | Err(SendError::Dropped | SendError::Diverted { .. }) => return Ok(()),
+                Err(SendError::Dropped | SendError::Diverted { .. }) => return Ok(()),
                 Err(SendError::TimedOut | SendError::NoWorker) if self.args.timeout.is_none() => {
                     self.tell_waiting(sent.err());
                 }
@@ -413,19 +438,24 @@ impl<'a, R: PublishEnd> Pump<'a, R> {
         let why = self.refusal(None);
         self.progress.tell(!self.args.quiet, &format!("to {channel}"));
         let printed = match self.args.json {
-            true => print_json(&json!({
-                "channel": channel.to_string(),
-                "events": events,
-                "bytes": bytes,
-                "dropped": dropped,
-                "diverted": diverted,
-            })),
+            true => {
+                let mut report = Map::from_iter([
+                    ("channel".to_owned(), json!(channel.to_string())),
+                    ("events".to_owned(), json!(events)),
+                    ("bytes".to_owned(), json!(bytes)),
+                    ("dropped".to_owned(), json!(dropped)),
+                    ("diverted".to_owned(), json!(diverted)),
+                ]);
+                self.awaited.report(&self.args.jobs, &mut report);
+                print_json(&Value::Object(report))
+            }
             false => Ok(()),
         };
         if diverted > 0 {
             note(&format!("{diverted} of {events} events were diverted: {channel} was full ({why})"));
         }
         outcome?;
+        self.awaited.outcome(channel)?;
         if dropped > 0 {
             return Err(Failure::new(format!(
                 "{dropped} of {events} events were dropped: {channel} was full ({why}), and its policy is {}",

@@ -61,13 +61,14 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         vec![("channel", channel.channel.clone()), ("kind", channel.kind.clone())]
     };
     type Value = fn(&ChannelView) -> Option<f64>;
-    let gauges: [(&str, &str, Value); 17] = [
+    let gauges: [(&str, &str, Value); 18] = [
         (
             "depth",
             "What is not read (bytes of a stream, events of a topic) or not done (events of a queue); keys of a table",
             |c| Some(c.depth as f64),
         ),
         ("waiting", "Events of a queue that are not done and in nobody's hands", |c| Some(c.waiting? as f64)),
+        ("not_due", "Events of a queue whose time has not come", |c| Some(c.not_due? as f64)),
         ("in_hand", "Events of a queue in the hands of workers", |c| Some(c.in_hand? as f64)),
         ("capacity", "The most that fits, as depth", |c| Some(c.capacity as f64)),
         ("high_water", "The largest depth since this exporter began", |c| Some(c.high_water as f64)),
@@ -103,12 +104,13 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         }
     }
     type Count = fn(&ChannelView) -> u64;
-    let counters: [(&str, &str, Count); 6] = [
+    let counters: [(&str, &str, Count); 7] = [
         ("events", "Events published; changes of a table", |c| c.events),
         ("dropped", "Events dropped because there was no room", |c| c.dropped),
         ("diverted", "Events published in another channel because there was no room", |c| c.diverted),
         ("redelivered", "Events delivered again", |c| c.redelivered),
         ("dead_lettered", "Events moved to the dead-letter queue", |c| c.dead_lettered),
+        ("expired", "Events that ended because their time was over", |c| c.expired),
         ("journal_crashes", "How often a recorder of the channel has panicked", |c| {
             c.journal_crashes.unwrap_or(0)
         }),

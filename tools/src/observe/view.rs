@@ -26,6 +26,8 @@ pub(crate) struct ChannelView {
     pub(crate) depth: u64,
     /// Queues: events of the depth that no worker holds; else `null`.
     pub(crate) waiting: Option<u64>,
+    /// Queues: of the waiting ones, those whose time has not come; else `null`.
+    pub(crate) not_due: Option<u64>,
     /// Queues: events of the depth that workers hold; else `null`.
     pub(crate) in_hand: Option<u64>,
     /// The depth in percent of the capacity.
@@ -56,6 +58,8 @@ pub(crate) struct ChannelView {
     pub(crate) redelivered: u64,
     /// Events moved to the dead-letter queue.
     pub(crate) dead_lettered: u64,
+    /// Queues: events that ended because their time was over.
+    pub(crate) expired: u64,
     /// Live producers.
     pub(crate) producers: usize,
     /// Live consumers.

@@ -187,9 +187,11 @@ fn facts(channel: &ChannelView, palette: Palette) -> Vec<Line<'static>> {
     ];
     if channel.kind == "queue" {
         facts.push(format!(
-            "redelivered {}, dead letters {}",
+            "redelivered {}, dead letters {}, expired {}, not due {}",
             count_text(channel.redelivered as f64),
-            count_text(channel.dead_lettered as f64)
+            count_text(channel.dead_lettered as f64),
+            count_text(channel.expired as f64),
+            count_text(channel.not_due.unwrap_or(0) as f64)
         ));
     }
     if let (Some(written), Some(durable)) = (channel.written_lag, channel.durable_lag) {

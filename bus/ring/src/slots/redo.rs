@@ -165,6 +165,11 @@ impl<M: Memory> Redo<'_, M> {
         self.acks.load(layout::REDO_ROOT, Edge::Index)
     }
 
+    /// Whether no event waits, as far as the root shows it.
+    pub fn is_empty(&self) -> bool {
+        time_of(self.root()).is_none()
+    }
+
     fn leaves(&self) -> Level {
         Level { at: self.slots.count as usize * 8, nodes: self.slots.count }
     }

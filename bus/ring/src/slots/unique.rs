@@ -96,15 +96,21 @@ pub struct UniqueKeys<'a, M> {
     pub view: &'a SlotView<M>,
 }
 
+/// The offset of entry `n` from the home of `key`, in the table of a queue with these slots and this
+/// many entries for producers.
+#[inline]
+pub fn entry_at(slots: Slots, producers: usize, key: Key, n: u64) -> usize {
+    let index = (key.hash() >> 16).wrapping_add(n) & (slots.count * UNIQUE_ENTRIES_A_SLOT - 1);
+    layout::unique(producers) + index as usize * 8
+}
+
 impl<M: Memory> UniqueKeys<'_, M> {
     fn entries(&self) -> u64 {
         self.view.slots.count * UNIQUE_ENTRIES_A_SLOT
     }
 
-    /// The offset of entry `n` from the home of `key`.
     fn entry_at(&self, key: Key, n: u64) -> usize {
-        let index = (key.hash() >> 16).wrapping_add(n) & (self.entries() - 1);
-        layout::unique(self.view.producers) + index as usize * 8
+        entry_at(self.view.slots, self.view.producers, key, n)
     }
 
     /// How many entries from a key's home on may be of that key.
@@ -234,7 +240,8 @@ impl<M: Memory> UniqueKeys<'_, M> {
             }
             let seen = self.view.ring.load(layout::UNIQUE_REACH, Edge::Unique);
             // UNIQUE: this comes before the insertion.
-            let _ = self.view.ring.compare_exchange(layout::UNIQUE_REACH, seen, reach.max(seen), Edge::Unique);
+            let _ =
+                self.view.ring.compare_exchange(layout::UNIQUE_REACH, seen, reach.max(seen), Edge::Unique);
         }
         false
     }
@@ -281,7 +288,8 @@ impl<M: Memory> UniqueKeys<'_, M> {
         let kind = if refused.is_some() { seq::ABORTED } else { seq::PUBLISHED };
         // PUBLISH: as in `SlotProducer::publish`. It fails if another producer has aborted the
         // ticket. A worker may have stepped over it since, and the slot may be another ticket's.
-        let stored = self.view.data.compare_exchange(at, before, self.view.slots.state(t, kind), Edge::Publish);
+        let stored =
+            self.view.data.compare_exchange(at, before, self.view.slots.state(t, kind), Edge::Publish);
         match refused {
             Some(refused) => refused,
             None if stored.is_ok() => Published::Alone,

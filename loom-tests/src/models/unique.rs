@@ -1,0 +1,118 @@
+//! Models of unique keys. Two producers have won a ticket each and publish an event with one key.
+//! Whatever the other does, and wherever it dies, at most one event is published; and a producer that
+//! is refused is refused by an event that is published.
+//!
+//! The key is in words of the slots without any ordering of their own, as payload is.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use loom::thread;
+use railbus_ring::layout::UNIQUE_ENTRIES_A_SLOT;
+use railbus_ring::memory::{Edge, Memory};
+use railbus_ring::slots::unique::{Key, Published, UniqueKeys, entry_at};
+use railbus_ring::slots::view::SlotView;
+use railbus_ring::slots::word::{Slots, seq};
+use railbus_ring::{frame, layout};
+
+use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
+
+const SLOTS: u64 = 2;
+const SLOT_BYTES: u64 = 64;
+const PRODUCERS: usize = 2;
+const KEY: Key = Key([5, 3]);
+/// Where the key is in a slot.
+const KEY_AT: usize = layout::SLOT_BODY + frame::JOB_UNIQUE;
+
+/// The files of the queue, with both tickets won and neither published.
+#[derive(Clone)]
+struct Rig {
+    ring: Rc<Words>,
+    data: Rc<Words>,
+    done: Rc<Words>,
+    slots: Slots,
+}
+
+impl Rig {
+    fn new(weak: Weak) -> Rig {
+        let slots = Slots::new(SLOTS, SLOT_BYTES);
+        let ring = Words::new(weak).fixed(layout::TAIL, SLOTS).fixed(layout::UNIQUE_REACH, 0);
+        let ring = (0..SLOTS * UNIQUE_ENTRIES_A_SLOT).fold(ring, |ring, n| {
+            let at = entry_at(slots, PRODUCERS, KEY, n);
+            // A producer takes the first entry that is free.
+            if n < 2 { ring.shared(at, 0) } else { ring.fixed(at, 0) }
+        });
+        let data = (0..SLOTS).fold(Words::new(weak), |data, t| {
+            let words = [layout::SLOT_SEQ, layout::SLOT_META, KEY_AT, KEY_AT + 8];
+            words.into_iter().fold(data, |data, at| data.shared(slots.offset(t) + at, 0))
+        });
+        let done = (0..SLOTS).fold(Words::new(weak), |done, t| done.fixed(slots.done_offset(t), 0));
+        Rig { ring: ring.share(), data: data.share(), done: done.share(), slots }
+    }
+
+    /// Publishes `ticket` with the key, as the actor.
+    fn publish(&self, ticket: u64, actor: &Rc<Actor>) -> Published {
+        let view = SlotView {
+            ring: LoomMemory::writable(&self.ring, actor),
+            acks: LoomMemory::read_only(&self.done, actor),
+            data: LoomMemory::writable(&self.data, actor),
+            done: LoomMemory::read_only(&self.done, actor),
+            slots: self.slots,
+            producers: PRODUCERS,
+            consumers: 0,
+        };
+        view.data.store(self.slots.offset(ticket) + KEY_AT, KEY.0[0], Edge::Plain);
+        view.data.store(self.slots.offset(ticket) + KEY_AT + 8, KEY.0[1], Edge::Plain);
+        let keys = UniqueKeys { view: &view };
+        let published = keys.publish(ticket, frame::header(32, 0, frame::JOB), KEY, 0);
+        if let Published::After(other) = published {
+            assert!(self.is_published(other, actor), "{ticket} was refused by {other}, which is not there");
+        }
+        published
+    }
+
+    fn is_published(&self, ticket: u64, actor: &Rc<Actor>) -> bool {
+        let data = LoomMemory::read_only(&self.data, actor);
+        let word = data.load(self.slots.offset(ticket) + layout::SLOT_SEQ, Edge::Publish);
+        word == self.slots.state(ticket, seq::PUBLISHED)
+    }
+
+    /// Returns how many events are published.
+    fn count(&self) -> usize {
+        (0..SLOTS).filter(|&t| self.is_published(t, &Actor::immortal())).count()
+    }
+}
+
+/// Two producers at the same time.
+pub fn two_producers(weak: Weak) {
+    let rig = Rig::new(weak);
+    let its = rig.clone();
+    let other = thread::spawn(move || its.publish(0, &Actor::immortal()));
+    let own = rig.publish(1, &Actor::immortal());
+    let other = other.join().expect("the other producer's checks hold");
+    let alone = [own, other].iter().filter(|&&end| end == Published::Alone).count();
+    assert!(alone <= 1, "{own:?} {other:?}");
+    assert_eq!(rig.count(), alone, "{own:?} {other:?}");
+}
+
+/// The first of two producers dies before its access number `k`. The other one is refused only if
+/// the dead one has published.
+pub fn a_producer_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
+    let rig = Rig::new(weak);
+    let (its, killed) = (rig.clone(), killed.clone());
+    let other = thread::spawn(move || {
+        let actor = Actor::mortal(k, &killed);
+        actor.live(|| its.publish(0, &actor))
+    });
+    let own = rig.publish(1, &Actor::immortal());
+    let other = other.join().expect("the other producer's checks hold");
+    let dead_one = rig.is_published(0, &Actor::immortal());
+    assert!(rig.count() <= 1, "{own:?} {other:?}");
+    match own {
+        Published::Alone => assert!(!dead_one, "{other:?}"),
+        Published::After(t) => assert!(t == 0 && dead_one, "{other:?}"),
+        // The other one has aborted it: it had not died before that.
+        Published::Crossed => {}
+    }
+}
