@@ -50,7 +50,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x5bef3cadc2119cc3ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0xeef95066cbc111b2ULL
 
 /**
  * Version of the library that this header belongs to.
@@ -232,6 +232,16 @@
 #define RAILBUS_NOT_SEQUENCED -22
 
 /**
+ * The queue holds an unfinished event with this unique key. Nothing was published.
+ */
+#define RAILBUS_DUPLICATE -24
+
+/**
+ * The channel was made without `RAILBUS_UNIQUE`, or is no queue.
+ */
+#define RAILBUS_NOT_UNIQUE -25
+
+/**
  * A bug in railbus: it panicked. The handle can only be closed.
  */
 #define RAILBUS_PANIC -23
@@ -386,6 +396,17 @@
 #define RAILBUS_JOURNALED 512
 
 /**
+ * Channel option: a queue has unique keys, for `railbus_publish_unique`.
+ */
+#define RAILBUS_UNIQUE 1024
+
+/**
+ * Channel option: a queue's events that have expired are dropped and counted, also if there is a
+ * dead-letter queue.
+ */
+#define RAILBUS_DROP_EXPIRED 2048
+
+/**
  * The event carries the time at which it was published.
  */
 #define RAILBUS_HAS_TIME 1
@@ -414,6 +435,11 @@
  * The event carries a key.
  */
 #define RAILBUS_HAS_KEY 32
+
+/**
+ * The event carries times or a unique key.
+ */
+#define RAILBUS_HAS_JOB 64
 
 /**
  * Sender option: evict a live reader that has held this sender back, without moving, for longer
@@ -490,6 +516,38 @@
  * Start: at the first event recorded at `time_ns` or later. Only for readers that follow the journal.
  */
 #define RAILBUS_START_TIME 3
+
+/**
+ * The end of an event: a worker has done it.
+ */
+#define RAILBUS_END_DONE 1
+
+/**
+ * The end of an event: it was delivered too often, or skipped by an operator, and moved to the
+ * dead-letter queue.
+ */
+#define RAILBUS_END_DEAD_LETTER 2
+
+/**
+ * The end of an event: its time was over, and it was moved to the dead-letter queue.
+ */
+#define RAILBUS_END_EXPIRED_LETTER 3
+
+/**
+ * The end of an event: its time was over, and it was dropped.
+ */
+#define RAILBUS_END_EXPIRED 4
+
+/**
+ * The end of an event: an operator has discarded it.
+ */
+#define RAILBUS_END_PURGED 5
+
+/**
+ * The end of an event: it is finished, and its slot has been used again since, so how it ended is no
+ * longer known.
+ */
+#define RAILBUS_END_FORGOTTEN 6
 
 /**
  * In place of a number that does not apply.
@@ -963,6 +1021,16 @@ typedef struct railbus_channel_options {
      * Bytes of `adopt`, or `RAILBUS_ZERO_TERMINATED`.
      */
     size_t adopt_bytes;
+    /**
+     * Queue: how long an event that was handed back waits after its second attempt, in ns, and twice
+     * as long after each further one; at most 24 h. 0 is 1 ms, `RAILBUS_NONE` is not at all.
+     */
+    uint64_t retry_delay_ns;
+    /**
+     * Queue: the longest that it waits between two attempts, in ns; at most 24 h. 0 is 1 s,
+     * `RAILBUS_NONE` is not at all.
+     */
+    uint64_t retry_delay_max_ns;
 } railbus_channel_options;
 
 /**
@@ -1084,6 +1152,22 @@ typedef struct railbus_channel_header {
      * Whether a queue's events with the same key are handled one after the other: 0 or 1.
      */
     uint32_t keyed;
+    /**
+     * Whether a queue has unique keys: 0 or 1.
+     */
+    uint32_t unique;
+    /**
+     * Whether a queue's events that have expired are dropped: 0 or 1.
+     */
+    uint32_t drop_expired;
+    /**
+     * Queue: how long an event waits after its second attempt, in ns.
+     */
+    uint64_t retry_delay_ns;
+    /**
+     * Queue: the longest that it waits between two attempts, in ns.
+     */
+    uint64_t retry_delay_max_ns;
 } railbus_channel_header;
 
 /**
@@ -1134,8 +1218,8 @@ typedef struct railbus_attributes {
     uint16_t type_id;
     /**
      * Which of the following fields count: `RAILBUS_HAS_TIME`, `RAILBUS_HAS_TRACE`,
-     * `RAILBUS_HAS_ORIGIN`, `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_REPLAYED`, or-ed
-     * together.
+     * `RAILBUS_HAS_ORIGIN`, `RAILBUS_HAS_SEQUENCE`, `RAILBUS_HAS_KEY`, `RAILBUS_HAS_JOB`,
+     * `RAILBUS_REPLAYED`, or-ed together.
      */
     uint8_t flags;
     /**
@@ -1183,6 +1267,29 @@ typedef struct railbus_attributes {
      * other, in order. For a key made of bytes, use their 64-bit FNV-1a, as the command line does.
      */
     uint64_t key;
+    /**
+     * `RAILBUS_HAS_JOB`: the time before which no worker of a queue takes the event, in ns of
+     * CLOCK_REALTIME; 0 for none.
+     */
+    uint64_t not_before_ns;
+    /**
+     * `RAILBUS_HAS_JOB`: the time from which on a queue's event is expired, in ns of CLOCK_REALTIME;
+     * 0 for none.
+     */
+    uint64_t expires_ns;
+    /**
+     * `RAILBUS_HAS_JOB`: the unique key of an event that was published with one; else zeros. It is
+     * not read when an event is published.
+     */
+    uint64_t unique_key[2];
+    /**
+     * Dead letter: 1 if its time was over, 0 if it was delivered too often.
+     */
+    uint32_t origin_expired;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
 } railbus_attributes;
 
 /**
@@ -1574,6 +1681,14 @@ typedef struct railbus_channel_info {
      * Its mode.
      */
     uint32_t acks_mode;
+    /**
+     * Queue: events that ended because their time was over.
+     */
+    uint64_t expired;
+    /**
+     * Queue: of those that no worker holds, events that wait for their time, or `RAILBUS_NONE`.
+     */
+    uint64_t not_due;
 } railbus_channel_info;
 
 /**
@@ -1641,13 +1756,9 @@ typedef struct railbus_participant {
      */
     uint64_t bytes;
     /**
-     * Readers: events lost to overrun.
+     * Readers: events lost to overrun; producers: events dropped.
      */
     uint64_t lost;
-    /**
-     * Producers: events dropped because the channel was full.
-     */
-    uint64_t dropped;
     /**
      * How long ago it was opened, in ns.
      */
@@ -2035,7 +2146,7 @@ int32_t railbus_channel_describe(const struct railbus_channel *channel,
 
 /**
  * Reads the attributes that an event carries beside its payload: time, trace context, origin,
- * number, key. Call it only as long as the payload may be read. Attributes that are not in the
+ * number, key, times. Call it only as long as the payload may be read. Attributes that are not in the
  * event's `flags` become zero.
  */
 int32_t railbus_event_attributes(const struct railbus_event *event,
@@ -2391,6 +2502,57 @@ int32_t railbus_worker_statistics(struct railbus_worker *worker,
                                   struct railbus_error *error);
 
 /**
+ * Publishes a copy of `payload_bytes` bytes into a queue with `RAILBUS_UNIQUE`, unless the queue holds
+ * an unfinished event with the same unique key. The key is `key_bytes` bytes of any kind; for a
+ * number, give its 8 bytes, the least significant first. `attributes` may be NULL. `timeout_ns` is as
+ * for `railbus_publish`.
+ *
+ * An event is unfinished until a worker has done it, or it became a dead letter, expired or was
+ * purged. Of all senders that publish with one key at the same time, one succeeds. Keys of up to 15
+ * bytes are compared whole, longer ones by a hash of 120 bits.
+ *
+ * `position`, which may be NULL, gets the event's position. If the result is `RAILBUS_DUPLICATE`, it
+ * gets the position of the unfinished event.
+ *
+ * Returns `RAILBUS_DUPLICATE`, `RAILBUS_NOT_UNIQUE`, and the results of `railbus_publish`.
+ */
+int32_t railbus_publish_unique(struct railbus_sender *sender,
+                               const void *key,
+                               size_t key_bytes,
+                               const void *payload,
+                               size_t payload_bytes,
+                               const struct railbus_attributes *attributes,
+                               uint64_t timeout_ns,
+                               uint64_t *position,
+                               struct railbus_error *error);
+
+/**
+ * Hands `count` events back, as `railbus_retry` does, to be delivered again after `delay_ns`, at most
+ * 24 h.
+ *
+ * Returns the results of `railbus_retry`.
+ */
+int32_t railbus_retry_after(struct railbus_worker *worker,
+                            const struct railbus_job *jobs,
+                            size_t count,
+                            uint64_t delay_ns,
+                            struct railbus_error *error);
+
+/**
+ * Waits until the event at `position` of a queue is finished, at most `timeout_ns`, where 0 looks
+ * once. `end` gets how it ended: one of `RAILBUS_END_`. Any process may wait that may look at the
+ * queue. If the worker that holds the event dies, the wait goes on.
+ *
+ * Returns `RAILBUS_TIMED_OUT`, and the error says where the event is; `RAILBUS_PEER_GONE` if the queue
+ * was removed; `RAILBUS_INVALID` if the channel is no queue; `RAILBUS_NOT_ALLOWED`, `RAILBUS_FORKED`.
+ */
+int32_t railbus_wait_done(const struct railbus_channel *channel,
+                          uint64_t position,
+                          uint64_t timeout_ns,
+                          uint32_t *end,
+                          struct railbus_error *error);
+
+/**
  * Opens a bridge for readers or workers of the channel. Needs the rights of a consumer.
  *
  * `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
@@ -2668,13 +2830,13 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
     {sizeof(railbus_bus_options), RAILBUS_ABI_VERSION, RAILBUS_LAYOUT_FINGERPRINT, NULL, RAILBUS_ZERO_TERMINATED, 0, 0}
 
 #define RAILBUS_CHANNEL_OPTIONS_INIT \
-    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, NULL, RAILBUS_ZERO_TERMINATED}
+    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, NULL, RAILBUS_ZERO_TERMINATED, 0, 0}
 
 #define RAILBUS_CHANNEL_HEADER_INIT \
-    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0}
+    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_ATTRIBUTES_INIT \
-    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, 0}
+    {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0}
 
 #define RAILBUS_SENDER_OPTIONS_INIT \
     {sizeof(railbus_sender_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0}
@@ -2698,7 +2860,7 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
     {sizeof(railbus_worker_stats), 0, 0, 0}
 
 #define RAILBUS_CHANNEL_INFO_INIT \
-    {sizeof(railbus_channel_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    {sizeof(railbus_channel_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_REPAIRED_INIT \
     {sizeof(railbus_repaired), 0, 0, 0, 0, 0}
@@ -2738,7 +2900,7 @@ RAILBUS_ASSERT(bus_options_directory, offsetof(railbus_bus_options, directory) =
 RAILBUS_ASSERT(bus_options_directory_bytes, offsetof(railbus_bus_options, directory_bytes) == 24);
 RAILBUS_ASSERT(bus_options_truncated_exit_code, offsetof(railbus_bus_options, truncated_exit_code) == 32);
 RAILBUS_ASSERT(bus_options_reserved, offsetof(railbus_bus_options, reserved) == 36);
-RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 184);
+RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 200);
 RAILBUS_ASSERT(channel_options_struct_size, offsetof(railbus_channel_options, struct_size) == 0);
 RAILBUS_ASSERT(channel_options_kind, offsetof(railbus_channel_options, kind) == 4);
 RAILBUS_ASSERT(channel_options_flags, offsetof(railbus_channel_options, flags) == 8);
@@ -2770,7 +2932,9 @@ RAILBUS_ASSERT(channel_options_divert_to, offsetof(railbus_channel_options, dive
 RAILBUS_ASSERT(channel_options_divert_to_bytes, offsetof(railbus_channel_options, divert_to_bytes) == 160);
 RAILBUS_ASSERT(channel_options_adopt, offsetof(railbus_channel_options, adopt) == 168);
 RAILBUS_ASSERT(channel_options_adopt_bytes, offsetof(railbus_channel_options, adopt_bytes) == 176);
-RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 560);
+RAILBUS_ASSERT(channel_options_retry_delay_ns, offsetof(railbus_channel_options, retry_delay_ns) == 184);
+RAILBUS_ASSERT(channel_options_retry_delay_max_ns, offsetof(railbus_channel_options, retry_delay_max_ns) == 192);
+RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 584);
 RAILBUS_ASSERT(channel_header_struct_size, offsetof(railbus_channel_header, struct_size) == 0);
 RAILBUS_ASSERT(channel_header_kind, offsetof(railbus_channel_header, kind) == 4);
 RAILBUS_ASSERT(channel_header_overflow, offsetof(railbus_channel_header, overflow) == 8);
@@ -2799,6 +2963,10 @@ RAILBUS_ASSERT(channel_header_high_watermark, offsetof(railbus_channel_header, h
 RAILBUS_ASSERT(channel_header_low_watermark, offsetof(railbus_channel_header, low_watermark) == 548);
 RAILBUS_ASSERT(channel_header_credits, offsetof(railbus_channel_header, credits) == 552);
 RAILBUS_ASSERT(channel_header_keyed, offsetof(railbus_channel_header, keyed) == 556);
+RAILBUS_ASSERT(channel_header_unique, offsetof(railbus_channel_header, unique) == 560);
+RAILBUS_ASSERT(channel_header_drop_expired, offsetof(railbus_channel_header, drop_expired) == 564);
+RAILBUS_ASSERT(channel_header_retry_delay_ns, offsetof(railbus_channel_header, retry_delay_ns) == 568);
+RAILBUS_ASSERT(channel_header_retry_delay_max_ns, offsetof(railbus_channel_header, retry_delay_max_ns) == 576);
 RAILBUS_ASSERT(event, sizeof(railbus_event) == 24);
 RAILBUS_ASSERT(event_payload, offsetof(railbus_event, payload) == 0);
 RAILBUS_ASSERT(event_position, offsetof(railbus_event, position) == 8);
@@ -2809,7 +2977,7 @@ RAILBUS_ASSERT(event_attempt, offsetof(railbus_event, attempt) == 23);
 RAILBUS_ASSERT(bytes, sizeof(railbus_bytes) == 16);
 RAILBUS_ASSERT(bytes_bytes, offsetof(railbus_bytes, bytes) == 0);
 RAILBUS_ASSERT(bytes_count, offsetof(railbus_bytes, count) == 8);
-RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 96);
+RAILBUS_ASSERT(attributes, sizeof(railbus_attributes) == 136);
 RAILBUS_ASSERT(attributes_struct_size, offsetof(railbus_attributes, struct_size) == 0);
 RAILBUS_ASSERT(attributes_type_id, offsetof(railbus_attributes, type_id) == 4);
 RAILBUS_ASSERT(attributes_flags, offsetof(railbus_attributes, flags) == 6);
@@ -2824,6 +2992,11 @@ RAILBUS_ASSERT(attributes_origin_attempts, offsetof(railbus_attributes, origin_a
 RAILBUS_ASSERT(attributes_sequence_publisher, offsetof(railbus_attributes, sequence_publisher) == 72);
 RAILBUS_ASSERT(attributes_sequence_number, offsetof(railbus_attributes, sequence_number) == 80);
 RAILBUS_ASSERT(attributes_key, offsetof(railbus_attributes, key) == 88);
+RAILBUS_ASSERT(attributes_not_before_ns, offsetof(railbus_attributes, not_before_ns) == 96);
+RAILBUS_ASSERT(attributes_expires_ns, offsetof(railbus_attributes, expires_ns) == 104);
+RAILBUS_ASSERT(attributes_unique_key, offsetof(railbus_attributes, unique_key) == 112);
+RAILBUS_ASSERT(attributes_origin_expired, offsetof(railbus_attributes, origin_expired) == 128);
+RAILBUS_ASSERT(attributes_reserved, offsetof(railbus_attributes, reserved) == 132);
 RAILBUS_ASSERT(sender_options, sizeof(railbus_sender_options) == 40);
 RAILBUS_ASSERT(sender_options_struct_size, offsetof(railbus_sender_options, struct_size) == 0);
 RAILBUS_ASSERT(sender_options_flags, offsetof(railbus_sender_options, flags) == 4);
@@ -2888,7 +3061,7 @@ RAILBUS_ASSERT(worker_stats_in_hand, offsetof(railbus_worker_stats, in_hand) == 
 RAILBUS_ASSERT(job, sizeof(railbus_job) == 32);
 RAILBUS_ASSERT(job_event, offsetof(railbus_job, event) == 0);
 RAILBUS_ASSERT(job_token, offsetof(railbus_job, token) == 24);
-RAILBUS_ASSERT(channel_info, sizeof(railbus_channel_info) == 128);
+RAILBUS_ASSERT(channel_info, sizeof(railbus_channel_info) == 144);
 RAILBUS_ASSERT(channel_info_struct_size, offsetof(railbus_channel_info, struct_size) == 0);
 RAILBUS_ASSERT(channel_info_memory_locked, offsetof(railbus_channel_info, memory_locked) == 4);
 RAILBUS_ASSERT(channel_info_published, offsetof(railbus_channel_info, published) == 8);
@@ -2909,7 +3082,9 @@ RAILBUS_ASSERT(channel_info_ring_mode, offsetof(railbus_channel_info, ring_mode)
 RAILBUS_ASSERT(channel_info_acks_uid, offsetof(railbus_channel_info, acks_uid) == 116);
 RAILBUS_ASSERT(channel_info_acks_gid, offsetof(railbus_channel_info, acks_gid) == 120);
 RAILBUS_ASSERT(channel_info_acks_mode, offsetof(railbus_channel_info, acks_mode) == 124);
-RAILBUS_ASSERT(participant, sizeof(railbus_participant) == 216);
+RAILBUS_ASSERT(channel_info_expired, offsetof(railbus_channel_info, expired) == 128);
+RAILBUS_ASSERT(channel_info_not_due, offsetof(railbus_channel_info, not_due) == 136);
+RAILBUS_ASSERT(participant, sizeof(railbus_participant) == 208);
 RAILBUS_ASSERT(participant_side, offsetof(railbus_participant, side) == 0);
 RAILBUS_ASSERT(participant_index, offsetof(railbus_participant, index) == 4);
 RAILBUS_ASSERT(participant_role, offsetof(railbus_participant, role) == 8);
@@ -2926,13 +3101,12 @@ RAILBUS_ASSERT(participant_in_hand, offsetof(railbus_participant, in_hand) == 64
 RAILBUS_ASSERT(participant_events, offsetof(railbus_participant, events) == 72);
 RAILBUS_ASSERT(participant_bytes, offsetof(railbus_participant, bytes) == 80);
 RAILBUS_ASSERT(participant_lost, offsetof(railbus_participant, lost) == 88);
-RAILBUS_ASSERT(participant_dropped, offsetof(railbus_participant, dropped) == 96);
-RAILBUS_ASSERT(participant_attached_ns, offsetof(railbus_participant, attached_ns) == 104);
-RAILBUS_ASSERT(participant_seen_ns, offsetof(railbus_participant, seen_ns) == 112);
-RAILBUS_ASSERT(participant_waiting_ns, offsetof(railbus_participant, waiting_ns) == 120);
-RAILBUS_ASSERT(participant_waiting_for, offsetof(railbus_participant, waiting_for) == 128);
-RAILBUS_ASSERT(participant_stuck_ns, offsetof(railbus_participant, stuck_ns) == 136);
-RAILBUS_ASSERT(participant_name, offsetof(railbus_participant, name) == 144);
+RAILBUS_ASSERT(participant_attached_ns, offsetof(railbus_participant, attached_ns) == 96);
+RAILBUS_ASSERT(participant_seen_ns, offsetof(railbus_participant, seen_ns) == 104);
+RAILBUS_ASSERT(participant_waiting_ns, offsetof(railbus_participant, waiting_ns) == 112);
+RAILBUS_ASSERT(participant_waiting_for, offsetof(railbus_participant, waiting_for) == 120);
+RAILBUS_ASSERT(participant_stuck_ns, offsetof(railbus_participant, stuck_ns) == 128);
+RAILBUS_ASSERT(participant_name, offsetof(railbus_participant, name) == 136);
 RAILBUS_ASSERT(repaired, sizeof(railbus_repaired) == 40);
 RAILBUS_ASSERT(repaired_struct_size, offsetof(railbus_repaired, struct_size) == 0);
 RAILBUS_ASSERT(repaired_skipped, offsetof(railbus_repaired, skipped) == 4);

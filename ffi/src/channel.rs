@@ -9,6 +9,7 @@ use railbus_os::pages::Backing;
 use railbus_ring::{frame, layout};
 
 use crate::bus::{bus, out, railbus_bus};
+use crate::info::RAILBUS_NONE;
 use crate::result::{Failure, railbus_error};
 use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};
