@@ -9,7 +9,7 @@
 //! The last byte differs, so keys of two sorts are never the same. A number is its 8 bytes, the least
 //! significant first.
 
-use railbus_ring::slots::unique::Key;
+use railbus_ring::slots::unique::JobKey;
 
 /// The unique key of a queue's event: of all events with one key, at most one is in the queue and
 /// not finished. See [`Producer::publish_unique`](crate::Producer::publish_unique).
@@ -45,8 +45,8 @@ impl UniqueKey {
         (words != [0, 0]).then_some(UniqueKey(words))
     }
 
-    pub(crate) fn key(self) -> Key {
-        Key(self.0)
+    pub(crate) fn key(self) -> JobKey {
+        JobKey(self.0)
     }
 }
 

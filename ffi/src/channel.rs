@@ -9,7 +9,6 @@ use railbus_os::pages::Backing;
 use railbus_ring::{frame, layout};
 
 use crate::bus::{bus, out, railbus_bus};
-use crate::info::RAILBUS_NONE;
 use crate::result::{Failure, railbus_error};
 use crate::shell::{self, Body, Pool, Shell, guarded};
 use crate::sized::{self, sized};
@@ -257,6 +256,29 @@ impl railbus_channel_options {
         Ok((!directory.is_empty()).then(|| Path::new(directory)))
     }
 
+    /// The options with those of a queue's jobs that were given.
+    fn with_jobs(self, mut options: ChannelOptions) -> ChannelOptions {
+        let has = |flag| self.flags & flag != 0;
+        if has(RAILBUS_KEYED) {
+            options = options.keyed(true);
+        }
+        if has(RAILBUS_UNIQUE) {
+            options = options.unique(true);
+        }
+        if has(RAILBUS_DROP_EXPIRED) {
+            options = options.drop_expired(true);
+        }
+        // The largest number stands for none, as `RAILBUS_NONE` does everywhere.
+        let delay = |ns: u64| Duration::from_nanos(if ns == u64::MAX { 0 } else { ns });
+        if self.retry_delay_ns != 0 {
+            options = options.retry_delay(delay(self.retry_delay_ns));
+        }
+        if self.retry_delay_max_ns != 0 {
+            options = options.retry_delay_max(delay(self.retry_delay_max_ns));
+        }
+        options
+    }
+
     fn to_rust(self) -> Result<ChannelOptions, Failure> {
         let kind = Kind::from_code(self.kind).filter(|kind| *kind != Kind::Table).ok_or_else(|| {
             Failure::invalid(format!(
@@ -284,7 +306,8 @@ impl railbus_channel_options {
         let given = |value: u32| (value != 0).then_some(value);
         // A field that is zero was not set. It is not compared with the options of a channel that
         // exists.
-        let mut options = ChannelOptions::new(kind)
+        let mut options = self
+            .with_jobs(ChannelOptions::new(kind))
             .pages(pages)
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
             .journaled(has(RAILBUS_JOURNALED))
@@ -300,22 +323,6 @@ impl railbus_channel_options {
         }
         if has(RAILBUS_STAMP) {
             options = options.stamp(true);
-        }
-        if has(RAILBUS_KEYED) {
-            options = options.keyed(true);
-        }
-        if has(RAILBUS_UNIQUE) {
-            options = options.unique(true);
-        }
-        if has(RAILBUS_DROP_EXPIRED) {
-            options = options.drop_expired(true);
-        }
-        let delay = |ns: u64| Duration::from_nanos(if ns == RAILBUS_NONE { 0 } else { ns });
-        if self.retry_delay_ns != 0 {
-            options = options.retry_delay(delay(self.retry_delay_ns));
-        }
-        if self.retry_delay_max_ns != 0 {
-            options = options.retry_delay_max(delay(self.retry_delay_max_ns));
         }
         if has(RAILBUS_NO_MEMORY_LOCK) {
             options = options.lock_memory(false);

@@ -18,13 +18,13 @@ use railbus_ring::members::peers::Side;
 use railbus_ring::members::registry::{self, Identity};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::producer::SlotProducer;
-use railbus_ring::slots::unique::{Key, Published};
+use railbus_ring::slots::unique::{JobKey, Published};
 use railbus_ring::slots::word::{Slots, done, seq};
 use railbus_ring::slots::worker::SlotWorker;
 
 const SLOTS: u64 = 4;
-const KEY: Key = Key([11, 7]);
-const OTHER: Key = Key([12, 7]);
+const KEY: JobKey = JobKey([11, 7]);
+const OTHER: JobKey = JobKey([12, 7]);
 /// Where queues start: at the first lap, just before the second, and just below the wrap of the laps.
 const STARTS: [u64; 3] = [0, SLOTS - 1, (SLOTS << 48) - 2];
 const TRIES: usize = 8;
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// A producer's life: it publishes one event with this key. `None` if there was no room.
-    fn produce(&self, who: &Rc<Participant>, key: Key) -> Option<Published> {
+    fn produce(&self, who: &Rc<Participant>, key: JobKey) -> Option<Published> {
         let identity = Identity { policy: registry::ROLE_PRODUCER, ..Identity::default() };
         let c = &self.channel;
         let registered = c.register(Side::Producers, who, &identity).ok()?;
@@ -139,7 +139,7 @@ impl World {
     }
 }
 
-/// What others do inside one access of a producer.
+/// The acts of others inside one access of a producer.
 type Company = fn(&World);
 
 fn another_publishes(world: &World) {
@@ -159,7 +159,7 @@ fn two_publish_and_one_is_done_between(world: &World) {
 /// The ring goes round: the slots of the producer that is interrupted are used again, if they can be.
 fn the_ring_goes_round(world: &World) {
     let who = Participant::immortal();
-    for key in [OTHER, KEY, Key([13, 7]), KEY, OTHER] {
+    for key in [OTHER, KEY, JobKey([13, 7]), KEY, OTHER] {
         world.produce(&who, key);
         world.work(&who, 1);
     }

@@ -45,6 +45,9 @@ fn table() -> Vec<(Edge, End, Fate)> {
     rows.push((Edge::State, Store, Caught(Lives(3, janitor::one_at_a_time::<true>))));
     rows.push((Edge::State, Update, Caught(Lives(3, janitor::one_at_a_time::<true>))));
     rows.extend(of_tables());
+    rows.push((Edge::Unique, Fence, Caught(Lives(3, unique::two_producers))));
+    rows.push((Edge::Unique, Update, Caught(Lives(3, unique::two_producers))));
+    rows.push((Edge::Unique, Load, Caught(Lives(3, unique::two_producers))));
     rows
 }
 
@@ -114,9 +117,6 @@ fn rings() -> Vec<(Edge, End, Fate)> {
                  JOIN fence: that fence acquires them.",
             ),
         ),
-        (Edge::Unique, Fence, Caught(Lives(3, unique::two_producers))),
-        (Edge::Unique, Update, Caught(Lives(3, unique::two_producers))),
-        (Edge::Unique, Load, Caught(Lives(3, unique::two_producers))),
         (Edge::Index, Update, Caught(Lives(2, queue::index))),
         (Edge::Index, Load, Caught(Lives(2, queue::index))),
         (

@@ -314,7 +314,7 @@ fn a_wrong_file_makes_nothing_and_says_what_is_wrong() {
 }
 
 /// Every flag of `create` that sets a property of a channel, with a value other than the default.
-const FLAGS: &str = "--keyed --stamp --credits=7 --overflow=divert --divert-to=spill --high-watermark=80 \
+const FLAGS: &str = "--keyed --unique --drop-expired --retry-delay=2ms --retry-delay-max=3s --stamp --credits=7 --overflow=divert --divert-to=spill --high-watermark=80 \
     --low-watermark=50 --max-attempts=3 --dead-letters=letters --stuck-after=5s --no-lock --producers-mode=644 \
     --consumers-mode=640 --slots=64 --slot-bytes=128 --producers-max=3 --consumers-max=4";
 

@@ -12,7 +12,7 @@
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
 //!             sequences (64 entries of 128 B)
 //!             unique keys (queues that have them)
-//! +data_offset  frames or slots                        +done_offset  done words, index, outcomes (queues only)
+//! +data_offset  frames or slots                        +done_offset  done words, index, outcomes (queues)
 //! ```
 //!
 //! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of

@@ -378,7 +378,6 @@ impl ChannelOptions {
                 ));
             }
         }
-        self.check_jobs()?;
         self.check_overload()?;
         if self.incarnation == 0 {
             return Err(Error::invalid("incarnation 0", "incarnations count from 1"));
@@ -480,6 +479,7 @@ impl ChannelOptions {
     }
 
     fn check_overload(&self) -> Result<()> {
+        self.check_jobs()?;
         let kind = self.kind;
         if let Some((high, low)) = self.watermarks
             && !is_watermarks(high, low)

@@ -33,6 +33,11 @@ const FLAGS_KNOWN: u64 = FLAG_STAMP | FLAG_LOCK_MEMORY | FLAG_KEYED | FLAG_UNIQU
 /// A header page.
 pub type Page = [u8; HEADER_BYTES];
 
+/// The error for a number of the page that is out of its range.
+fn demand(holds: bool, what: &str, found: u64, expected: &str) -> std::result::Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{what} is {found}, expected {expected}")) }
+}
+
 impl Header {
     /// The page of a file, complete with checksum and magic.
     pub fn encode(&self, role: FileRole) -> Box<Page> {
@@ -194,6 +199,19 @@ impl Header {
         })
     }
 
+    /// Checks the numbers that only a queue has.
+    fn validate_jobs(&self) -> std::result::Result<(), String> {
+        if self.kind != Kind::Queue {
+            demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
+            let jobs =
+                u64::from(self.unique) * FLAG_UNIQUE + u64::from(self.drop_expired) * FLAG_DROP_EXPIRED;
+            demand(jobs == 0, "FLAGS", jobs, "no flag of a queue's jobs")?;
+        }
+        let (delay, longest) = (self.retry_delay_ns, self.retry_delay_max_ns);
+        demand(longest <= DELAY_NS_MAX, "RETRY_DELAY_MAX_NS", longest, "at most 24 h")?;
+        demand(delay <= longest, "RETRY_DELAY_NS", delay, "at most RETRY_DELAY_MAX_NS")
+    }
+
     /// Checks numbers against their ranges and against each other. Nothing here can overflow.
     fn validate(&self) -> std::result::Result<(), String> {
         let page = page_bytes() as u64;
@@ -289,14 +307,8 @@ impl Header {
             demand(self.done_offset <= 1 << 40, "DONE_OFFSET", self.done_offset, "at most 2^40")?;
         } else {
             demand(self.done_offset == 0, "DONE_OFFSET", self.done_offset, "0 unless a queue")?;
-            demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
-            let jobs =
-                u64::from(self.unique) * FLAG_UNIQUE + u64::from(self.drop_expired) * FLAG_DROP_EXPIRED;
-            demand(jobs == 0, "FLAGS", jobs, "no flag of a queue's jobs")?;
         }
-        let (delay, longest) = (self.retry_delay_ns, self.retry_delay_max_ns);
-        demand(longest <= DELAY_NS_MAX, "RETRY_DELAY_MAX_NS", longest, "at most 24 h")?;
-        demand(delay <= longest, "RETRY_DELAY_NS", delay, "at most RETRY_DELAY_MAX_NS")?;
+        self.validate_jobs()?;
         let (high, low) = self.watermarks.unwrap_or((100, 0));
         demand(
             options::is_watermarks(high, low),

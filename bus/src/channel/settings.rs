@@ -138,19 +138,20 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         consumers_max,
         stamp,
         keyed,
-        unique,
-        drop_expired,
         lock_memory,
         overflow,
         divert_to,
         watermarks,
         credits,
         max_attempts,
-        retry_delay_ns,
-        retry_delay_max_ns,
         stuck_after_ns,
         first_position,
         dead_letters,
+        // Those of a queue's jobs.
+        unique: _,
+        drop_expired: _,
+        retry_delay_ns: _,
+        retry_delay_max_ns: _,
         // The creator's findings, and the places in the files.
         created_ns: _,
         creator_pid: _,
@@ -162,14 +163,12 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         data_path: _,
     } = header;
     let is_stream = *kind == Kind::Stream;
-    let is_queue = *kind == Kind::Queue;
-    let queue_time = |ns: u64| if is_queue { Value::Time(ns) } else { Value::None };
     let only = |is_one: bool, value: Value| if is_one { value } else { Value::None };
     let pages = pages_of(header);
     let (high, low) = watermarks.map_or((Value::None, Value::None), |(high, low)| {
         (Value::Number(high.into()), Value::Number(low.into()))
     });
-    vec![
+    let mut all = vec![
         setting("kind", Value::Text(kind.to_string()), false),
         extra("capacity", only(is_stream, Value::Bytes(*capacity_bytes))),
         extra("slots", only(kind.has_slots(), Value::Number(*slots))),
@@ -193,18 +192,6 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         setting("stuck-after", Value::Time(*stuck_after_ns), false),
         extra("stamp", Value::Flag(*stamp)),
         extra("keyed", Value::Flag(*keyed)),
-        extra("unique", Value::Flag(*unique)),
-        extra("drop-expired", Value::Flag(*drop_expired)),
-        setting(
-            "retry-delay",
-            queue_time(*retry_delay_ns),
-            *retry_delay_ns == Backoff::FIRST_NS || !is_queue,
-        ),
-        setting(
-            "retry-delay-max",
-            queue_time(*retry_delay_max_ns),
-            *retry_delay_max_ns == (*retry_delay_ns).max(Backoff::MAX_NS) || !is_queue,
-        ),
         extra("journaled", Value::Flag(is_journaled)),
         setting("owner", Value::Number(ring.uid.into()), false),
         setting("producers-group", Value::Number(ring.gid.into()), false),
@@ -214,6 +201,24 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         setting("channel-id", Value::Text(hex(channel_id)), true),
         setting("incarnation", Value::Number(*incarnation), true),
         setting("first-position", Value::Number(*first_position), true),
+    ];
+    all.extend(jobs(header));
+    all
+}
+
+/// The options of a queue's jobs.
+fn jobs(header: &Header) -> [Setting; 4] {
+    let &Header { kind, unique, drop_expired, retry_delay_ns: first, retry_delay_max_ns: longest, .. } =
+        header;
+    let time = |name, ns: u64, default_ns: u64| match kind {
+        Kind::Queue => setting(name, Value::Time(ns), ns == default_ns),
+        _ => setting(name, Value::None, true),
+    };
+    [
+        extra("unique", Value::Flag(unique)),
+        extra("drop-expired", Value::Flag(drop_expired)),
+        time("retry-delay", first, Backoff::FIRST_NS),
+        time("retry-delay-max", longest, first.max(Backoff::MAX_NS)),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! What became of an event of a queue: looking, and waiting until it is finished.
+//! The progress of an event of a queue: looking at it, and waiting until it is finished.
 //!
 //! A waiter reads the done word of the event's slot, and the outcome beside it. It sleeps on a futex
 //! word of its own (`FINISHED_WAKE`), so that it takes no wake-up from a producer that waits for
@@ -135,13 +135,13 @@ impl std::fmt::Display for JobState {
 }
 
 /// The memories and the geometry of a queue, for looking at its events.
-struct Look<'a> {
+struct QueueLook<'a> {
     memories: &'a Memories,
     slots: Slots,
     consumers: usize,
 }
 
-impl Look<'_> {
+impl QueueLook<'_> {
     fn progress(&self, position: u64) -> Progress {
         let Memories { ring, done, .. } = self.memories;
         // TAIL: a caller that knows the position has seen it won.
@@ -237,7 +237,7 @@ impl Look<'_> {
 }
 
 impl Channel {
-    fn with_look<T>(&self, then: impl FnOnce(Look<'_>, bool) -> Result<T>) -> Result<T> {
+    fn with_look<T>(&self, then: impl FnOnce(QueueLook<'_>, bool) -> Result<T>) -> Result<T> {
         if self.header().kind != Kind::Queue {
             let why = format!("only a queue's events are jobs, this is a {}", self.header().kind);
             return Err(Error::invalid(format!("progress of an event of {}", self.name()), why));
@@ -251,7 +251,7 @@ impl Channel {
         // SAFETY: the maps are dropped after the memories, and only a producer's words are written.
         let memories = unsafe { Memories::of(&maps) };
         let consumers = self.header().consumers_max as usize;
-        then(Look { memories: &memories, slots: slots_of(self), consumers }, may_park)
+        then(QueueLook { memories: &memories, slots: slots_of(self), consumers }, may_park)
     }
 
     /// Where the event at `position` of this queue is: waiting, held by a worker, or finished. Makes
@@ -314,6 +314,6 @@ impl Sender<SlotPublishEnd<false>> {
         }
         let (channel, memories) = (&self.member.channel, &self.member.memories);
         let consumers = channel.header().consumers_max as usize;
-        Look { memories, slots: slots_of(channel), consumers }.wait(channel, position, timeout, true)
+        QueueLook { memories, slots: slots_of(channel), consumers }.wait(channel, position, timeout, true)
     }
 }

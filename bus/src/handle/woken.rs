@@ -126,6 +126,66 @@ fn a_producer_out_of_credits_when_one_comes_back() {
     producers.iter().chain([&worker]).for_each(woken);
 }
 
+/// Those that wait for the end of an event take no wake-up from a producer that waits for room.
+#[test]
+fn a_waiter_for_the_end_of_an_event_however_it_ends() {
+    let letters = ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(256);
+    let (base, channel) = made(&letters);
+    let options = ChannelOptions::new(Kind::Queue).slots(64).slot_bytes(64);
+    let options = options.max_attempts(1).dead_letters(Some("c".into()));
+    let bus = Bus::at(base.path(), "b").unwrap();
+    let queue = bus.create("q", &options).unwrap();
+    let mut worker = queue.worker(&work_options()).unwrap();
+    let mut producer = queue.producer(&send_options()).unwrap();
+    let expired = crate::Attributes::default().expires_ns(1);
+    for round in 0..12 {
+        let position = match round % 4 {
+            3 => producer.publish_with(b"x", &expired).unwrap(),
+            _ => producer.publish(b"x").unwrap(),
+        };
+        let its = queue.clone();
+        let waiters = [(); 2].map(|()| {
+            let its = its.clone();
+            asleep(move || its.wait_done(position, HANG).unwrap())
+        });
+        (1..64).for_each(|_| _ = producer.publish(b"in the way").unwrap());
+        let mut blocked = queue.producer(&send_options()).unwrap();
+        let blocked = asleep(move || blocked.publish(b"y").unwrap());
+        let end = match round % 4 {
+            0 => {
+                assert!(worker.take().unwrap().done());
+                crate::JobEnd::Done
+            }
+            1 => {
+                worker.take().unwrap().retry();
+                let ticket = worker.take().unwrap().keep();
+                assert!(worker.done(ticket));
+                crate::JobEnd::DeadLetter
+            }
+            2 => {
+                assert_eq!(queue.purge(false).unwrap().events, 64);
+                crate::JobEnd::Purged
+            }
+            _ => {
+                assert!(worker.take().unwrap().done());
+                crate::JobEnd::Expired { dead_letter: true }
+            }
+        };
+        if round % 4 == 1 {
+            // The fresh event that is taken by turns may come first.
+            while queue.wait_done(position, Duration::ZERO).is_err() {
+                assert!(worker.take().unwrap().done());
+            }
+        }
+        waiters.iter().for_each(|waiter| assert_eq!(woken(waiter), end));
+        woken(&blocked);
+        while let Some(job) = worker.try_take().unwrap() {
+            assert!(job.done());
+        }
+        channel.purge(false).unwrap();
+    }
+}
+
 /// A bridge waits in the place of a reader of any kind, and learns of the same changes.
 #[test]
 fn a_bridge_when_something_comes_or_is_handed_back() {

@@ -179,8 +179,9 @@ impl DeadLetters {
 
     /// Publishes letters again in the queues that they come from, as they were before they had an
     /// origin, but without the times of delayed and expiring events. A letter with a unique key is
-    /// left if the queue holds an unfinished event with that key. Each is published at least once. It waits for room for
-    /// `timeout` at most, once for each queue. Letters for which there is no room are left.
+    /// left if the queue holds an unfinished event with that key. Each is published at least once. It
+    /// waits for room for `timeout` at most, once for each queue. Letters for which there is no room are
+    /// left.
     ///
     /// With `dry_run` it changes nothing, and returns what it would do.
     ///

@@ -19,7 +19,15 @@ fn plain(kind: Kind) -> ChannelOptions {
 /// An option, a function that sets it, and one that sets it to its default.
 type Set = (&'static str, fn(ChannelOptions) -> ChannelOptions, fn(ChannelOptions) -> ChannelOptions);
 
-const OF_A_QUEUE: [Set; 17] = [
+const OF_A_QUEUE: [Set; 21] = [
+    ("unique", |o| o.unique(true), |o| o.unique(false)),
+    ("drop-expired", |o| o.drop_expired(true), |o| o.drop_expired(false)),
+    ("retry-delay", |o| o.retry_delay(Duration::ZERO), |o| o.retry_delay(Duration::from_millis(1))),
+    (
+        "retry-delay-max",
+        |o| o.retry_delay_max(Duration::from_secs(9)),
+        |o| o.retry_delay_max(Duration::from_secs(1)),
+    ),
     ("keyed", |o| o.keyed(true), |o| o.keyed(false)),
     ("stamp", |o| o.stamp(true), |o| o.stamp(false)),
     ("credits", |o| o.credits(7), |o| o.credits(0)),

@@ -5,7 +5,9 @@ mod children;
 #[path = "../common/forks/mod.rs"]
 mod forks;
 
+mod finish;
 mod keyed;
+mod kills;
 mod levels;
 mod times;
 mod unique;

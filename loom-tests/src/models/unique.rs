@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use loom::thread;
 use railbus_ring::layout::UNIQUE_ENTRIES_A_SLOT;
 use railbus_ring::memory::{Edge, Memory};
-use railbus_ring::slots::unique::{Key, Published, UniqueKeys, entry_at};
+use railbus_ring::slots::unique::{JobKey, Published, UniqueKeys, entry_at};
 use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::{Slots, seq};
 use railbus_ring::{frame, layout};
@@ -21,7 +21,7 @@ use crate::loom_memory::{Actor, LoomMemory, Weak, Words};
 const SLOTS: u64 = 2;
 const SLOT_BYTES: u64 = 64;
 const PRODUCERS: usize = 2;
-const KEY: Key = Key([5, 3]);
+const KEY: JobKey = JobKey([5, 3]);
 /// Where the key is in a slot.
 const KEY_AT: usize = layout::SLOT_BODY + frame::JOB_UNIQUE;
 
@@ -97,7 +97,7 @@ pub fn two_producers(weak: Weak) {
 }
 
 /// The first of two producers dies before its access number `k`. The other one is refused only if
-/// the dead one has published.
+/// the first had published.
 pub fn a_producer_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
     let rig = Rig::new(weak);
     let (its, killed) = (rig.clone(), killed.clone());

@@ -164,6 +164,33 @@ fn journal_object(journal: &JournalPositions) -> Value {
     })
 }
 
+/// A depth or capacity: bytes of a stream, otherwise events.
+fn amount_of(info: &Info, value: u64) -> String {
+    match info.header.kind {
+        Kind::Stream => bytes_text(value),
+        _ => value.to_string(),
+    }
+}
+
+/// How full the channel is, in a line.
+fn depth_text(info: &Info) -> String {
+    let (positions, amount) = (&info.positions, |count| amount_of(info, count));
+    let mut text = format!("{} of {}", amount(positions.depth), amount(positions.capacity));
+    if let (Some(waits), Some(in_hand)) = (positions.waiting, positions.in_hand) {
+        let _ = write!(text, " not done: {waits} waiting, {in_hand} in hand");
+        if let Some(not_due) = positions.not_due.filter(|&count| count > 0) {
+            let _ = write!(text, "; {not_due} of them not due yet");
+        }
+    }
+    if let Some(seen) = info.pressure {
+        let _ = match seen.is_high {
+            true => write!(text, "; UNDER PRESSURE, {} changes", seen.changes),
+            false => write!(text, "; no pressure, {} changes", seen.changes),
+        };
+    }
+    text
+}
+
 /// The state of the journal, in a line.
 fn journal_text(journal: &JournalPositions) -> String {
     let mut text = format!(
@@ -247,10 +274,7 @@ fn geometry(header: &railbus::Header) -> String {
 
 fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
     let header = &info.header;
-    let amount = |value: u64| match header.kind {
-        Kind::Stream => bytes_text(value),
-        _ => value.to_string(),
-    };
+    let amount = |value: u64| amount_of(info, value);
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<13} {value}");
@@ -307,20 +331,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
         let _ = write!(text_of, ", {} before {}", floor.count, floor.position);
     }
     line("positions", text_of);
-    let mut waiting = format!("{} of {}", amount(positions.depth), amount(positions.capacity));
-    if let (Some(waits), Some(in_hand)) = (positions.waiting, positions.in_hand) {
-        let _ = write!(waiting, " not done: {waits} waiting, {in_hand} in hand");
-        if let Some(not_due) = positions.not_due.filter(|&count| count > 0) {
-            let _ = write!(waiting, "; {not_due} of them not due yet");
-        }
-    }
-    if let Some(seen) = info.pressure {
-        let _ = match seen.is_high {
-            true => write!(waiting, "; UNDER PRESSURE, {} changes", seen.changes),
-            false => write!(waiting, "; no pressure, {} changes", seen.changes),
-        };
-    }
-    line("depth", waiting);
+    line("depth", depth_text(info));
     if let Some(blocker) = &info.held_by {
         line("held by", blocker.to_string());
     }

@@ -79,9 +79,7 @@ fn of_channels(families: &mut Families, channels: &[ChannelView]) {
         ("consumers", "Live consumers", |c| Some(c.consumers as f64)),
         ("stuck", "Participants that live, hold others up and do not move", |c| Some(c.stuck as f64)),
         ("page_bytes", "Page size behind the data", |c| Some(c.page_bytes as f64)),
-        ("journal_written_lag", "How far the journal's writing is behind, as depth", |c| {
-            Some(c.written_lag? as f64)
-        }),
+        ("journal_written_lag", "How far the journal's writing is behind", |c| Some(c.written_lag? as f64)),
         ("under_pressure", "1 from the high watermark to the low one, as producers last found it", |c| {
             Some(f64::from(u8::from(c.under_pressure?)))
         }),

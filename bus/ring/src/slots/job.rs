@@ -40,7 +40,7 @@ pub struct Times {
     pub expires_ns: u64,
 }
 
-/// What the clock says about an event.
+/// The verdict of the clock about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// It may be handed out.

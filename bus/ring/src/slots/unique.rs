@@ -52,9 +52,9 @@ const LOOKS_MAX: u32 = 64;
 
 /// A unique key. Two keys are the same if both words are. Both words 0 is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key(pub [u64; 2]);
+pub struct JobKey(pub [u64; 2]);
 
-impl Key {
+impl JobKey {
     /// A hash of the key, whose high bits choose its home and whose low bits mark its entries.
     fn hash(self) -> u64 {
         let mixed = (self.0[0] ^ self.0[1].rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -66,7 +66,7 @@ impl Key {
     }
 }
 
-/// What became of a ticket that was to be published with a unique key.
+/// The result for a ticket that was to be published with a unique key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
     /// It is published.
@@ -78,7 +78,7 @@ pub enum Published {
     Crossed,
 }
 
-/// What the words of a ticket in the table say.
+/// The state of a ticket in the table, as its words say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It is done, aborted, or its slot was used again.
@@ -99,7 +99,7 @@ pub struct UniqueKeys<'a, M> {
 /// The offset of entry `n` from the home of `key`, in the table of a queue with these slots and this
 /// many entries for producers.
 #[inline]
-pub fn entry_at(slots: Slots, producers: usize, key: Key, n: u64) -> usize {
+pub fn entry_at(slots: Slots, producers: usize, key: JobKey, n: u64) -> usize {
     let index = (key.hash() >> 16).wrapping_add(n) & (slots.count * UNIQUE_ENTRIES_A_SLOT - 1);
     layout::unique(producers) + index as usize * 8
 }
@@ -109,7 +109,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
         self.view.slots.count * UNIQUE_ENTRIES_A_SLOT
     }
 
-    fn entry_at(&self, key: Key, n: u64) -> usize {
+    fn entry_at(&self, key: JobKey, n: u64) -> usize {
         entry_at(self.view.slots, self.view.producers, key, n)
     }
 
@@ -150,7 +150,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
     }
 
     /// The key in the slot of ticket `t`, as its job extension has it.
-    fn key(&self, t: u64) -> Option<Key> {
+    fn key(&self, t: u64) -> Option<JobKey> {
         let at = self.view.slots.offset(t);
         // Plain: the entry (UNIQUE) brings what its producer wrote before. Later bytes are those of
         // a later ticket.
@@ -161,12 +161,12 @@ impl<M: Memory> UniqueKeys<'_, M> {
             return None;
         }
         let at = at + layout::SLOT_BODY + frame::job_offset(flags) + frame::JOB_UNIQUE;
-        Some(Key([self.view.data.load(at, Edge::Plain), self.view.data.load(at + 8, Edge::Plain)]))
+        Some(JobKey([self.view.data.load(at, Edge::Plain), self.view.data.load(at + 8, Edge::Plain)]))
     }
 
     /// Whether the slot of ticket `t` holds `key`. If it does not, the ticket is not of that key, or
     /// is over.
-    fn has_key(&self, t: u64, key: Key) -> bool {
+    fn has_key(&self, t: u64, key: JobKey) -> bool {
         let found = self.key(t);
         // VALIDATE: pairs with OVERWRITE in the producer that wins the slot next. If any of its
         // bytes were read, the words that are read from here on show that the ticket is over.
@@ -175,7 +175,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
     }
 
     /// The first ticket other than `own` that has `key` and is not over, with its state.
-    fn other(&self, key: Key, own: Option<u64>) -> Option<(u64, State)> {
+    fn other(&self, key: JobKey, own: Option<u64>) -> Option<(u64, State)> {
         for n in 0..self.reach() {
             // UNIQUE: pairs with the insertion: body, key and meta of the ticket are visible.
             let entry = self.view.ring.load(self.entry_at(key, n), Edge::Unique);
@@ -195,7 +195,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
     }
 
     /// The ticket that was published with this key and is not done, if there is one.
-    pub fn find(&self, key: Key) -> Option<u64> {
+    pub fn find(&self, key: JobKey) -> Option<u64> {
         match self.other(key, None) {
             Some((t, State::Open)) => Some(t),
             _ => None,
@@ -204,7 +204,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
 
     /// Puts ticket `t` into a free entry of its key. Returns false if there is none, which can only
     /// be if the table was corrupted.
-    fn insert(&self, key: Key, t: u64) -> bool {
+    fn insert(&self, key: JobKey, t: u64) -> bool {
         let mut n = 0;
         while n < self.entries() {
             let at = self.entry_at(key, n);
@@ -249,7 +249,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
     /// Looks for other tickets with the key of ticket `t`, which is in the table, and aborts those
     /// that are not published. Returns what forbids to publish `t`, if anything does. `patience` is
     /// how often an older ticket is looked at again before it is aborted.
-    fn contend(&self, key: Key, t: u64, patience: u32) -> Option<Published> {
+    fn contend(&self, key: JobKey, t: u64, patience: u32) -> Option<Published> {
         let mut looks = 0;
         while let Some((other, state)) = self.other(key, Some(t)) {
             let State::Pending(seen) = state else { return Some(Published::After(other)) };
@@ -273,7 +273,7 @@ impl<M: Memory> UniqueKeys<'_, M> {
     /// Publishes ticket `t`, which the caller has won, unless an event with its key is published and
     /// not done. The caller has written the body, with the key in its job extension. `header` is the
     /// header word.
-    pub fn publish(&self, t: u64, header: u64, key: Key, patience: u32) -> Published {
+    pub fn publish(&self, t: u64, header: u64, key: JobKey, patience: u32) -> Published {
         let at = self.view.slots.offset(t) + layout::SLOT_SEQ;
         // Plain: no other participant writes this word before the ticket is in the table.
         let before = self.view.data.load(at, Edge::Plain);
@@ -335,7 +335,7 @@ mod tests {
         }
 
         /// Wins the next ticket, and writes this key into its slot.
-        fn win(&self, key: Key) -> u64 {
+        fn win(&self, key: JobKey) -> u64 {
             let t = self.ring.fetch_add(layout::TAIL, 1, Edge::Tail);
             let at = self.slots.offset(t) + layout::SLOT_BODY + frame::JOB_UNIQUE;
             self.data.store(at, key.0[0], Edge::Plain);
@@ -343,7 +343,7 @@ mod tests {
             t
         }
 
-        fn publish(&self, key: Key) -> (u64, Published) {
+        fn publish(&self, key: JobKey) -> (u64, Published) {
             let t = self.win(key);
             (t, self.keys().publish(t, frame::header(32, 0, frame::JOB), key, 4))
         }
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn one_at_a_time_has_a_key_through_many_laps() {
         let rig = Rig::new();
-        let keys: Vec<Key> = (1..=20).map(|k| Key([k, 7])).collect();
+        let keys: Vec<JobKey> = (1..=20).map(|k| JobKey([k, 7])).collect();
         let mut open: Vec<Option<u64>> = vec![None; keys.len()];
         let mut dice = 1u64;
         for _ in 0..20_000 {
@@ -392,8 +392,8 @@ mod tests {
         let rig = Rig::new();
         let entries = rig.keys().entries();
         // Keys whose entries begin at one place.
-        let home = |key: &Key| key.hash() >> 16 & (entries - 1) == 3;
-        let keys: Vec<Key> = (1..).map(|k| Key([k, 1])).filter(home).take(SLOTS as usize).collect();
+        let home = |key: &JobKey| key.hash() >> 16 & (entries - 1) == 3;
+        let keys: Vec<JobKey> = (1..).map(|k| JobKey([k, 1])).filter(home).take(SLOTS as usize).collect();
         let tickets: Vec<u64> = keys.iter().map(|&key| rig.publish(key).0).collect();
         assert_eq!(rig.ring.load(layout::UNIQUE_REACH, Edge::Unique), SLOTS);
         for (&key, &t) in keys.iter().zip(&tickets) {
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_producer_that_was_killed_or_is_slow_blocks_no_key_and_lets_no_second_in() {
         let rig = Rig::new();
-        let key = Key([9, 9]);
+        let key = JobKey([9, 9]);
         // As if its producer had been killed, or stopped, before it published.
         let slow = rig.win(key);
         let header = frame::header(32, 0, frame::JOB);
@@ -430,11 +430,11 @@ mod tests {
         for round in 0..200 {
             for at in (0..layout::unique_bytes(SLOTS) as usize).step_by(8) {
                 dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let entry = if round % 2 == 0 { dice } else { Key([5, 5]).entry(dice >> 58) };
+                let entry = if round % 2 == 0 { dice } else { JobKey([5, 5]).entry(dice >> 58) };
                 rig.ring.store(layout::unique(PRODUCERS) + at, entry, Edge::Plain);
             }
             rig.ring.store(layout::UNIQUE_REACH, dice, Edge::Plain);
-            let (t, _) = rig.publish(Key([5, 5]));
+            let (t, _) = rig.publish(JobKey([5, 5]));
             rig.finish(t);
         }
     }

@@ -27,14 +27,6 @@ pub(super) enum DeadLetter {
     Evicted,
 }
 
-/// Whether an event was moved to the dead-letter queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moved {
-    Yes,
-    /// It waits in its slot until there is room, or another worker will see to it.
-    NotYet,
-}
-
 impl Worker {
     /// Whether an event that was delivered before is to be delivered again. Otherwise it has become
     /// a dead letter, or waits until the dead-letter queue has room for it.
@@ -52,14 +44,15 @@ impl Worker {
         false
     }
 
-    /// Moves an event that this worker holds to the dead-letter queue.
+    /// Moves an event that this worker holds to the dead-letter queue. Returns false if it waits in
+    /// its slot until there is room, or if this worker was evicted, so that another one sees to it.
     pub(super) fn move_to(
         &mut self,
         letters: &mut Sender<SlotPublishEnd<false>>,
         taken: Taken,
         ticket: Ticket,
         outcome: Outcome,
-    ) -> Moved {
+    ) -> bool {
         let header = self.member.channel.header();
         let expired = outcome == Outcome::ExpiredLetter;
         // SAFETY: this worker holds the event, and its header was checked. If the worker was
@@ -79,7 +72,7 @@ impl Worker {
             DeadLetter::Written => {
                 self.member.memories.acks.fetch_add(layout::DEAD_LETTERED, 1, Edge::Plain);
                 self.end(taken, ticket, outcome);
-                Moved::Yes
+                true
             }
             DeadLetter::NoRoom => {
                 // The event waits in its slot.
@@ -89,10 +82,10 @@ impl Worker {
                     false => self.core.put_back(taken, |_, _| due_ns),
                 };
                 self.handed_back();
-                Moved::NotYet
+                false
             }
             // The next check of the fence reports it.
-            DeadLetter::Evicted => Moved::NotYet,
+            DeadLetter::Evicted => false,
         }
     }
 

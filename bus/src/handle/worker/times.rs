@@ -12,7 +12,6 @@ use railbus_ring::slots::outcome::Outcome;
 use railbus_ring::slots::redo::{AT_ONCE, DELAY_NS_MAX};
 use railbus_ring::slots::worker::Taken;
 
-use super::letters::Moved;
 use super::{Ticket, Worker};
 
 /// One poll puts back, or ends, this many events at most, so that its caller can check its deadline
@@ -51,10 +50,10 @@ impl Worker {
             }
             None => {
                 self.end(taken, ticket, Outcome::Expired);
-                Moved::Yes
+                true
             }
         };
-        if moved == Moved::Yes {
+        if moved {
             self.member.memories.acks.fetch_add(layout::EXPIRED, 1, Edge::Plain);
         }
     }
