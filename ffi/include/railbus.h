@@ -50,7 +50,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0xeef95066cbc111b2ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x6fb4e26e1f38513aULL
 
 /**
  * Version of the library that this header belongs to.
@@ -1756,9 +1756,13 @@ typedef struct railbus_participant {
      */
     uint64_t bytes;
     /**
-     * Readers: events lost to overrun; producers: events dropped.
+     * Readers: events lost to overrun.
      */
     uint64_t lost;
+    /**
+     * Producers: events dropped because the channel was full.
+     */
+    uint64_t dropped;
     /**
      * How long ago it was opened, in ns.
      */
@@ -3084,7 +3088,7 @@ RAILBUS_ASSERT(channel_info_acks_gid, offsetof(railbus_channel_info, acks_gid) =
 RAILBUS_ASSERT(channel_info_acks_mode, offsetof(railbus_channel_info, acks_mode) == 124);
 RAILBUS_ASSERT(channel_info_expired, offsetof(railbus_channel_info, expired) == 128);
 RAILBUS_ASSERT(channel_info_not_due, offsetof(railbus_channel_info, not_due) == 136);
-RAILBUS_ASSERT(participant, sizeof(railbus_participant) == 208);
+RAILBUS_ASSERT(participant, sizeof(railbus_participant) == 216);
 RAILBUS_ASSERT(participant_side, offsetof(railbus_participant, side) == 0);
 RAILBUS_ASSERT(participant_index, offsetof(railbus_participant, index) == 4);
 RAILBUS_ASSERT(participant_role, offsetof(railbus_participant, role) == 8);
@@ -3101,12 +3105,13 @@ RAILBUS_ASSERT(participant_in_hand, offsetof(railbus_participant, in_hand) == 64
 RAILBUS_ASSERT(participant_events, offsetof(railbus_participant, events) == 72);
 RAILBUS_ASSERT(participant_bytes, offsetof(railbus_participant, bytes) == 80);
 RAILBUS_ASSERT(participant_lost, offsetof(railbus_participant, lost) == 88);
-RAILBUS_ASSERT(participant_attached_ns, offsetof(railbus_participant, attached_ns) == 96);
-RAILBUS_ASSERT(participant_seen_ns, offsetof(railbus_participant, seen_ns) == 104);
-RAILBUS_ASSERT(participant_waiting_ns, offsetof(railbus_participant, waiting_ns) == 112);
-RAILBUS_ASSERT(participant_waiting_for, offsetof(railbus_participant, waiting_for) == 120);
-RAILBUS_ASSERT(participant_stuck_ns, offsetof(railbus_participant, stuck_ns) == 128);
-RAILBUS_ASSERT(participant_name, offsetof(railbus_participant, name) == 136);
+RAILBUS_ASSERT(participant_dropped, offsetof(railbus_participant, dropped) == 96);
+RAILBUS_ASSERT(participant_attached_ns, offsetof(railbus_participant, attached_ns) == 104);
+RAILBUS_ASSERT(participant_seen_ns, offsetof(railbus_participant, seen_ns) == 112);
+RAILBUS_ASSERT(participant_waiting_ns, offsetof(railbus_participant, waiting_ns) == 120);
+RAILBUS_ASSERT(participant_waiting_for, offsetof(railbus_participant, waiting_for) == 128);
+RAILBUS_ASSERT(participant_stuck_ns, offsetof(railbus_participant, stuck_ns) == 136);
+RAILBUS_ASSERT(participant_name, offsetof(railbus_participant, name) == 144);
 RAILBUS_ASSERT(repaired, sizeof(railbus_repaired) == 40);
 RAILBUS_ASSERT(repaired_struct_size, offsetof(railbus_repaired, struct_size) == 0);
 RAILBUS_ASSERT(repaired_skipped, offsetof(railbus_repaired, skipped) == 4);
