@@ -50,7 +50,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x6fb4e26e1f38513aULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x102fffab437b6408ULL
 
 /**
  * Version of the library that this header belongs to.

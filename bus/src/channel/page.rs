@@ -33,11 +33,6 @@ const FLAGS_KNOWN: u64 = FLAG_STAMP | FLAG_LOCK_MEMORY | FLAG_KEYED | FLAG_UNIQU
 /// A header page.
 pub type Page = [u8; HEADER_BYTES];
 
-/// The error for a number of the page that is out of its range.
-fn demand(holds: bool, what: &str, found: u64, expected: &str) -> std::result::Result<(), String> {
-    if holds { Ok(()) } else { Err(format!("{what} is {found}, expected {expected}")) }
-}
-
 impl Header {
     /// The page of a file, complete with checksum and magic.
     pub fn encode(&self, role: FileRole) -> Box<Page> {

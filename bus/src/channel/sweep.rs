@@ -34,7 +34,7 @@ pub(crate) fn keep_changes(memories: &Memories, index: usize) {
     let changes = memories.ring.load(at, Edge::Plain);
     memories.ring.store(at, 0, Edge::Plain);
     memories.ring.fetch_add(layout::TABLE_CHANGES, changes, Edge::Plain);
-    }
+}
 
 /// The present moment, by the clocks that a queue's protocol uses.
 pub(crate) fn now() -> Now {

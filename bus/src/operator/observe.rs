@@ -285,6 +285,7 @@ impl ChannelWords<'_> {
                 head: None,
                 depth: keys.keys,
                 waiting: None,
+                not_due: None,
                 in_hand: None,
                 capacity: self.header.keys,
                 unfinished: None,
