@@ -1,0 +1,69 @@
+//! A pair of Unix sockets that keep the borders of messages, with sleeping ends.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+use super::pipe::{Ends, close};
+use crate::rival::{Result, Rival, Rx, Tx};
+
+/// Socket pairs that the actors inherit.
+pub struct UnixSocket {
+    lanes: Vec<Ends>,
+}
+
+/// Either end.
+pub struct End {
+    socket: OwnedFd,
+    payload: Box<[u8]>,
+}
+
+impl<const BYTES: usize> Rival<BYTES> for UnixSocket {
+    type Tx = End;
+    type Rx = End;
+
+    fn prepare(_place: &Path, lanes: usize, _readers: usize) -> Result<UnixSocket> {
+        let pair = || {
+            let (one, other) =
+                socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+            Ok((ManuallyDrop::new(one), ManuallyDrop::new(other)))
+        };
+        Ok(UnixSocket { lanes: (0..lanes).map(|_| pair()).collect::<nix::Result<_>>()? })
+    }
+
+    fn started(&self) {
+        for (one, other) in &self.lanes {
+            close(one);
+            close(other);
+        }
+    }
+
+    fn tx(&self, lane: usize) -> Result<End> {
+        close(&self.lanes[lane].0);
+        Ok(End { socket: self.lanes[lane].1.try_clone()?, payload: Box::default() })
+    }
+
+    fn rx(&self, lane: usize, _reader: usize) -> Result<End> {
+        Ok(End { socket: self.lanes[lane].0.try_clone()?, payload: vec![0; BYTES].into() })
+    }
+}
+
+impl Tx for End {
+    fn try_send(&mut self, payload: &[u8]) -> Result<bool> {
+        send(self.socket.as_raw_fd(), payload, MsgFlags::MSG_NOSIGNAL)?;
+        Ok(true)
+    }
+}
+
+impl Rx for End {
+    fn poll(&mut self, each: &mut impl FnMut(&[u8])) -> Result<bool> {
+        let bytes = recv(self.socket.as_raw_fd(), &mut self.payload, MsgFlags::empty())?;
+        if bytes == 0 {
+            return Err("the sender is gone".into());
+        }
+        each(&self.payload[..bytes]);
+        Ok(true)
+    }
+}
