@@ -31,7 +31,7 @@ pub struct Arena {
     pub results: Word,
     /// The flags of the mailbox and of the chunks of the copy.
     pub flags: [Word; 2],
-    /// What the actor that gave up said, with its length.
+    /// The error of the actor that gave up.
     error: [AtomicU64; 32],
     /// Results of any kind.
     pub values: [AtomicU64; RESULTS],
@@ -78,7 +78,7 @@ impl Arena {
         self.failed.0.store(1, Ordering::Release);
     }
 
-    /// What an actor that gave up said.
+    /// The error of an actor that gave up.
     pub fn error(&self) -> Option<String> {
         let failed = self.failed.0.load(Ordering::Acquire) != 0;
         let bytes: Vec<u8> =

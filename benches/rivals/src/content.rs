@@ -1,4 +1,4 @@
-//! What is written into each event, and checked when it is received.
+//! The content of each event, which its receiver checks.
 //!
 //! Every word of a payload depends on the event's number. So an event that is lost, repeated, torn
 //! or out of order is noticed.

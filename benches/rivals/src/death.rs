@@ -44,7 +44,7 @@ pub fn measure<R: Rival<BYTES>, const BYTES: usize>(place: &Path) -> Result<Deat
         arena.meet(2, 1);
         let mut tx = rival.tx(0)?;
         let mut payload = vec![0; BYTES];
-        // What the supervisor reads: the number of events, as the sender gets on.
+        // The supervisor reads the number of events, as the sender gets on.
         for number in 0.. {
             content::fill(&mut payload, number);
             while !tx.try_send(&payload)? {

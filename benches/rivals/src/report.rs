@@ -7,7 +7,7 @@ use crate::death::Death;
 /// One cell: the values of all rounds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Cell {
-    /// What was measured.
+    /// The measured values.
     pub values: Vec<f64>,
     /// Why there is nothing.
     pub error: Option<String>,
@@ -34,7 +34,7 @@ pub struct Row {
 /// A table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
-    /// What its figures are.
+    /// The meaning of its figures.
     pub title: String,
     /// The sizes.
     pub columns: Vec<String>,

@@ -1,4 +1,4 @@
-//! What a system must offer to be measured: senders and receivers of events of a fixed size.
+//! The interface of a system that is measured: senders and receivers of events of a fixed size.
 
 use std::error::Error;
 use std::path::Path;

@@ -41,7 +41,7 @@ pub fn measure<R: Rival<BYTES>, const BYTES: usize>(
         arena.meet(2, 1);
         let mut tx = rival.tx(actor)?;
         arena.meet(2, 2);
-        let mut end = End::<_, _, BYTES>::new(arena, &mut tx, &mut rx);
+        let mut end = Pinger::<_, _, BYTES>::new(arena, &mut tx, &mut rx);
         if actor == 0 { end.ping(blocks, tick_ns) } else { end.pong(blocks) }
     })?;
     drop(rival);
@@ -55,7 +55,7 @@ pub fn measure<R: Rival<BYTES>, const BYTES: usize>(
         .collect())
 }
 
-struct End<'a, T, R, const BYTES: usize> {
+struct Pinger<'a, T, R, const BYTES: usize> {
     arena: &'static Arena,
     tx: &'a mut T,
     rx: &'a mut R,
@@ -65,9 +65,9 @@ struct End<'a, T, R, const BYTES: usize> {
     payload: Box<[u8]>,
 }
 
-impl<'a, T: Tx, R: Rx, const BYTES: usize> End<'a, T, R, BYTES> {
+impl<'a, T: Tx, R: Rx, const BYTES: usize> Pinger<'a, T, R, BYTES> {
     fn new(arena: &'static Arena, tx: &'a mut T, rx: &'a mut R) -> Self {
-        End { arena, tx, rx, sent: 0, received: 0, meetings: 2, payload: vec![0; BYTES].into() }
+        Pinger { arena, tx, rx, sent: 0, received: 0, meetings: 2, payload: vec![0; BYTES].into() }
     }
 
     #[inline(always)]

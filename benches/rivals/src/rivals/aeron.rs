@@ -19,13 +19,13 @@ pub struct AeronIpc {
 }
 
 /// A publication.
-pub struct Sending {
+pub struct AeronSender {
     publication: AeronExclusivePublication,
     _client: Aeron,
 }
 
 /// A subscription. A message of several fragments is put together.
-pub struct Receiving<const BYTES: usize> {
+pub struct AeronReceiver<const BYTES: usize> {
     subscription: AeronSubscription,
     parts: Vec<u8>,
     _client: Aeron,
@@ -74,8 +74,8 @@ impl Drop for AeronIpc {
 }
 
 impl<const BYTES: usize> Rival<BYTES> for AeronIpc {
-    type Tx = Sending;
-    type Rx = Receiving<BYTES>;
+    type Tx = AeronSender;
+    type Rx = AeronReceiver<BYTES>;
 
     fn prepare(place: &Path, _lanes: usize, _readers: usize) -> Result<AeronIpc> {
         let directory = place.join("aeron").to_str().ok_or("a path that is no text")?.to_owned();
@@ -83,7 +83,7 @@ impl<const BYTES: usize> Rival<BYTES> for AeronIpc {
         Ok(AeronIpc { directory, driver })
     }
 
-    fn tx(&self, lane: usize) -> Result<Sending> {
+    fn tx(&self, lane: usize) -> Result<AeronSender> {
         let client = self.client()?;
         let channel = "aeron:ipc".into_c_string();
         let publication =
@@ -95,20 +95,20 @@ impl<const BYTES: usize> Rival<BYTES> for AeronIpc {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Sending { publication, _client: client })
+        Ok(AeronSender { publication, _client: client })
     }
 
-    fn rx(&self, lane: usize, _reader: usize) -> Result<Receiving<BYTES>> {
+    fn rx(&self, lane: usize, _reader: usize) -> Result<AeronReceiver<BYTES>> {
         let client = self.client()?;
         let channel = "aeron:ipc".into_c_string();
         let subscription = client
             .async_add_subscription(&channel, 1000 + lane as i32, Handlers::NONE, Handlers::NONE)?
             .poll_blocking(WAIT)?;
-        Ok(Receiving { subscription, parts: Vec::new(), _client: client })
+        Ok(AeronReceiver { subscription, parts: Vec::new(), _client: client })
     }
 }
 
-impl Tx for Sending {
+impl Tx for AeronSender {
     #[inline(always)]
     fn try_send(&mut self, payload: &[u8]) -> Result<bool> {
         match self.publication.offer(payload) {
@@ -119,7 +119,7 @@ impl Tx for Sending {
     }
 }
 
-impl<const BYTES: usize> Rx for Receiving<BYTES> {
+impl<const BYTES: usize> Rx for AeronReceiver<BYTES> {
     #[inline(always)]
     fn poll(&mut self, each: &mut impl FnMut(&[u8])) -> Result<bool> {
         let parts = &mut self.parts;

@@ -13,7 +13,7 @@ pub struct Mailbox {
 }
 
 /// Either end.
-pub struct End<const BYTES: usize> {
+pub struct MailboxEnd<const BYTES: usize> {
     flag: &'static Word,
     payload: &'static [AtomicU64],
     number: u64,
@@ -21,24 +21,24 @@ pub struct End<const BYTES: usize> {
 }
 
 impl<const BYTES: usize> Rival<BYTES> for Mailbox {
-    type Tx = End<BYTES>;
-    type Rx = End<BYTES>;
+    type Tx = MailboxEnd<BYTES>;
+    type Rx = MailboxEnd<BYTES>;
 
     fn prepare(_place: &Path, _lanes: usize, _readers: usize) -> Result<Mailbox> {
         Ok(Mailbox { arena: Arena::new()? })
     }
 
-    fn tx(&self, lane: usize) -> Result<End<BYTES>> {
+    fn tx(&self, lane: usize) -> Result<MailboxEnd<BYTES>> {
         let payload = &self.arena.copies[lane][..BYTES / 8];
-        Ok(End { flag: &self.arena.flags[lane], payload, number: 0, copy: vec![0; BYTES].into() })
+        Ok(MailboxEnd { flag: &self.arena.flags[lane], payload, number: 0, copy: vec![0; BYTES].into() })
     }
 
-    fn rx(&self, lane: usize, _reader: usize) -> Result<End<BYTES>> {
+    fn rx(&self, lane: usize, _reader: usize) -> Result<MailboxEnd<BYTES>> {
         <Mailbox as Rival<BYTES>>::tx(self, lane)
     }
 }
 
-impl<const BYTES: usize> Tx for End<BYTES> {
+impl<const BYTES: usize> Tx for MailboxEnd<BYTES> {
     // In a round trip the box is always empty when this is called.
     #[inline(always)]
     fn try_send(&mut self, payload: &[u8]) -> Result<bool> {
@@ -51,7 +51,7 @@ impl<const BYTES: usize> Tx for End<BYTES> {
     }
 }
 
-impl<const BYTES: usize> Rx for End<BYTES> {
+impl<const BYTES: usize> Rx for MailboxEnd<BYTES> {
     #[inline(always)]
     fn poll(&mut self, each: &mut impl FnMut(&[u8])) -> Result<bool> {
         if self.flag.0.load(Ordering::Acquire) == self.number {

@@ -12,11 +12,11 @@ use crate::rival::{Result, Rival, Rx, Tx};
 
 /// Both ends. Each process closes what it does not use, so they are not closed when they are
 /// dropped.
-pub type Ends = (ManuallyDrop<OwnedFd>, ManuallyDrop<OwnedFd>);
+pub type PipePair = (ManuallyDrop<OwnedFd>, ManuallyDrop<OwnedFd>);
 
 /// Pipes that the actors inherit.
 pub struct Pipe {
-    lanes: Vec<Ends>,
+    lanes: Vec<PipePair>,
 }
 
 /// The writing end.

@@ -15,7 +15,7 @@ pub struct PosixQueue {
 }
 
 /// Either end.
-pub struct End {
+pub struct QueueEnd {
     queue: MqdT,
     payload: Box<[u8]>,
 }
@@ -32,8 +32,8 @@ impl Drop for PosixQueue {
 }
 
 impl<const BYTES: usize> Rival<BYTES> for PosixQueue {
-    type Tx = End;
-    type Rx = End;
+    type Tx = QueueEnd;
+    type Rx = QueueEnd;
 
     fn prepare(place: &Path, lanes: usize, _readers: usize) -> Result<PosixQueue> {
         let place = place.file_name().and_then(|name| name.to_str()).ok_or("a directory without a name")?;
@@ -47,24 +47,24 @@ impl<const BYTES: usize> Rival<BYTES> for PosixQueue {
         Ok(queues)
     }
 
-    fn tx(&self, lane: usize) -> Result<End> {
+    fn tx(&self, lane: usize) -> Result<QueueEnd> {
         let queue = mq_open(self.names[lane].as_str(), MQ_OFlag::O_RDWR, Mode::empty(), None)?;
-        Ok(End { queue, payload: vec![0; BYTES].into() })
+        Ok(QueueEnd { queue, payload: vec![0; BYTES].into() })
     }
 
-    fn rx(&self, lane: usize, _reader: usize) -> Result<End> {
+    fn rx(&self, lane: usize, _reader: usize) -> Result<QueueEnd> {
         <PosixQueue as Rival<BYTES>>::tx(self, lane)
     }
 }
 
-impl Tx for End {
+impl Tx for QueueEnd {
     fn try_send(&mut self, payload: &[u8]) -> Result<bool> {
         mq_send(&self.queue, payload, 0)?;
         Ok(true)
     }
 }
 
-impl Rx for End {
+impl Rx for QueueEnd {
     fn poll(&mut self, each: &mut impl FnMut(&[u8])) -> Result<bool> {
         let mut priority = 0;
         let bytes = mq_receive(&self.queue, &mut self.payload, &mut priority)?;

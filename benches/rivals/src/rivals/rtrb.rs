@@ -8,11 +8,11 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use crate::rival::{Payload, Result, Rival, Rx, Tx, slots};
 
 /// Both ends of a lane, until they are taken.
-type Ends<const BYTES: usize> = (Option<Producer<Payload<BYTES>>>, Option<Consumer<Payload<BYTES>>>);
+type LaneEnds<const BYTES: usize> = (Option<Producer<Payload<BYTES>>>, Option<Consumer<Payload<BYTES>>>);
 
 /// Rings of values.
 pub struct Rtrb<const BYTES: usize> {
-    lanes: Vec<Mutex<Ends<BYTES>>>,
+    lanes: Vec<Mutex<LaneEnds<BYTES>>>,
 }
 
 impl<const BYTES: usize> Rival<BYTES> for Rtrb<BYTES> {

@@ -22,8 +22,8 @@ struct Ring {
     slot_bytes: usize,
 }
 
-// SAFETY: the memory is shared between processes by design: its indices are atomic, and a slot belongs to one side
-// at a time.
+// SAFETY: the memory is shared between processes by design: its indices are atomic, and a slot belongs to
+// one side at a time.
 unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
@@ -55,30 +55,30 @@ impl Ring {
 }
 
 /// Either end: its own index, and the other's as last seen.
-pub struct End<const BYTES: usize> {
+pub struct TextbookEnd<const BYTES: usize> {
     ring: Ring,
     own: u64,
     other: u64,
 }
 
 impl<const BYTES: usize> Rival<BYTES> for Textbook {
-    type Tx = End<BYTES>;
-    type Rx = End<BYTES>;
+    type Tx = TextbookEnd<BYTES>;
+    type Rx = TextbookEnd<BYTES>;
 
     fn prepare(_place: &Path, lanes: usize, _readers: usize) -> Result<Textbook> {
         Ok(Textbook { lanes: (0..lanes).map(|_| Ring::new(BYTES)).collect::<Result<_>>()? })
     }
 
-    fn tx(&self, lane: usize) -> Result<End<BYTES>> {
-        Ok(End { ring: self.lanes[lane], own: 0, other: 0 })
+    fn tx(&self, lane: usize) -> Result<TextbookEnd<BYTES>> {
+        Ok(TextbookEnd { ring: self.lanes[lane], own: 0, other: 0 })
     }
 
-    fn rx(&self, lane: usize, _reader: usize) -> Result<End<BYTES>> {
+    fn rx(&self, lane: usize, _reader: usize) -> Result<TextbookEnd<BYTES>> {
         <Textbook as Rival<BYTES>>::tx(self, lane)
     }
 }
 
-impl<const BYTES: usize> Tx for End<BYTES> {
+impl<const BYTES: usize> Tx for TextbookEnd<BYTES> {
     #[inline(always)]
     fn try_send(&mut self, payload: &[u8]) -> Result<bool> {
         if self.own - self.other == self.ring.slots {
@@ -96,7 +96,7 @@ impl<const BYTES: usize> Tx for End<BYTES> {
     }
 }
 
-impl<const BYTES: usize> Rx for End<BYTES> {
+impl<const BYTES: usize> Rx for TextbookEnd<BYTES> {
     #[inline(always)]
     fn poll(&mut self, each: &mut impl FnMut(&[u8])) -> Result<bool> {
         if self.own == self.other {

@@ -6,23 +6,23 @@ use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
-use super::pipe::{Ends, close};
+use super::pipe::{PipePair, close};
 use crate::rival::{Result, Rival, Rx, Tx};
 
 /// Socket pairs that the actors inherit.
 pub struct UnixSocket {
-    lanes: Vec<Ends>,
+    lanes: Vec<PipePair>,
 }
 
 /// Either end.
-pub struct End {
+pub struct SocketEnd {
     socket: OwnedFd,
     payload: Box<[u8]>,
 }
 
 impl<const BYTES: usize> Rival<BYTES> for UnixSocket {
-    type Tx = End;
-    type Rx = End;
+    type Tx = SocketEnd;
+    type Rx = SocketEnd;
 
     fn prepare(_place: &Path, lanes: usize, _readers: usize) -> Result<UnixSocket> {
         let pair = || {
@@ -40,24 +40,24 @@ impl<const BYTES: usize> Rival<BYTES> for UnixSocket {
         }
     }
 
-    fn tx(&self, lane: usize) -> Result<End> {
+    fn tx(&self, lane: usize) -> Result<SocketEnd> {
         close(&self.lanes[lane].0);
-        Ok(End { socket: self.lanes[lane].1.try_clone()?, payload: Box::default() })
+        Ok(SocketEnd { socket: self.lanes[lane].1.try_clone()?, payload: Box::default() })
     }
 
-    fn rx(&self, lane: usize, _reader: usize) -> Result<End> {
-        Ok(End { socket: self.lanes[lane].0.try_clone()?, payload: vec![0; BYTES].into() })
+    fn rx(&self, lane: usize, _reader: usize) -> Result<SocketEnd> {
+        Ok(SocketEnd { socket: self.lanes[lane].0.try_clone()?, payload: vec![0; BYTES].into() })
     }
 }
 
-impl Tx for End {
+impl Tx for SocketEnd {
     fn try_send(&mut self, payload: &[u8]) -> Result<bool> {
         send(self.socket.as_raw_fd(), payload, MsgFlags::MSG_NOSIGNAL)?;
         Ok(true)
     }
 }
 
-impl Rx for End {
+impl Rx for SocketEnd {
     fn poll(&mut self, each: &mut impl FnMut(&[u8])) -> Result<bool> {
         let bytes = recv(self.socket.as_raw_fd(), &mut self.payload, MsgFlags::empty())?;
         if bytes == 0 {
