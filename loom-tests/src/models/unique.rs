@@ -27,15 +27,15 @@ const KEY_AT: usize = layout::SLOT_BODY + frame::JOB_UNIQUE;
 
 /// The files of the queue, with both tickets won and neither published.
 #[derive(Clone)]
-struct Rig {
+struct UniqueRig {
     ring: Rc<Words>,
     data: Rc<Words>,
     done: Rc<Words>,
     slots: Slots,
 }
 
-impl Rig {
-    fn new(weak: Weak) -> Rig {
+impl UniqueRig {
+    fn new(weak: Weak) -> UniqueRig {
         let slots = Slots::new(SLOTS, SLOT_BYTES);
         let ring = Words::new(weak).fixed(layout::TAIL, SLOTS).fixed(layout::UNIQUE_REACH, 0);
         let ring = (0..SLOTS * UNIQUE_ENTRIES_A_SLOT).fold(ring, |ring, n| {
@@ -48,7 +48,7 @@ impl Rig {
             words.into_iter().fold(data, |data, at| data.shared(slots.offset(t) + at, 0))
         });
         let done = (0..SLOTS).fold(Words::new(weak), |done, t| done.fixed(slots.done_offset(t), 0));
-        Rig { ring: ring.share(), data: data.share(), done: done.share(), slots }
+        UniqueRig { ring: ring.share(), data: data.share(), done: done.share(), slots }
     }
 
     /// Publishes `ticket` with the key, as the actor.
@@ -86,7 +86,7 @@ impl Rig {
 
 /// Two producers at the same time.
 pub fn two_producers(weak: Weak) {
-    let rig = Rig::new(weak);
+    let rig = UniqueRig::new(weak);
     let its = rig.clone();
     let other = thread::spawn(move || its.publish(0, &Actor::immortal()));
     let own = rig.publish(1, &Actor::immortal());
@@ -99,7 +99,7 @@ pub fn two_producers(weak: Weak) {
 /// The first of two producers dies before its access number `k`. The other one is refused only if
 /// the first had published.
 pub fn a_producer_dies(weak: Weak, k: u32, killed: &Arc<AtomicBool>) {
-    let rig = Rig::new(weak);
+    let rig = UniqueRig::new(weak);
     let (its, killed) = (rig.clone(), killed.clone());
     let other = thread::spawn(move || {
         let actor = Actor::mortal(k, &killed);
