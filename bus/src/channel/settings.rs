@@ -137,17 +137,17 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         producers_max,
         consumers_max,
         stamp,
-        keyed,
         lock_memory,
         overflow,
         divert_to,
         watermarks,
-        credits,
-        max_attempts,
         stuck_after_ns,
         first_position,
-        dead_letters,
-        // Those of a queue's jobs.
+        // Those of `jobs`.
+        credits: _,
+        max_attempts: _,
+        dead_letters: _,
+        keyed: _,
         unique: _,
         drop_expired: _,
         retry_delay_ns: _,
@@ -186,12 +186,8 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         extra("divert-to", Value::text_or_none(divert_to.as_ref())),
         extra("high-watermark", high),
         extra("low-watermark", low),
-        extra("credits", Value::number_or_none(*credits)),
-        extra("max-attempts", Value::number_or_none(*max_attempts)),
-        extra("dead-letters", Value::text_or_none(dead_letters.as_ref())),
         setting("stuck-after", Value::Time(*stuck_after_ns), false),
         extra("stamp", Value::Flag(*stamp)),
-        extra("keyed", Value::Flag(*keyed)),
         extra("journaled", Value::Flag(is_journaled)),
         setting("owner", Value::Number(ring.uid.into()), false),
         setting("producers-group", Value::Number(ring.gid.into()), false),
@@ -206,8 +202,8 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
     all
 }
 
-/// The options of a queue's jobs.
-fn jobs(header: &Header) -> [Setting; 4] {
+/// The options about the events of a queue that are not done. Topics have credits, too.
+fn jobs(header: &Header) -> [Setting; 8] {
     let &Header { kind, unique, drop_expired, retry_delay_ns: first, retry_delay_max_ns: longest, .. } =
         header;
     let time = |name, ns: u64, default_ns: u64| match kind {
@@ -215,6 +211,10 @@ fn jobs(header: &Header) -> [Setting; 4] {
         _ => setting(name, Value::None, true),
     };
     [
+        extra("credits", Value::number_or_none(header.credits)),
+        extra("max-attempts", Value::number_or_none(header.max_attempts)),
+        extra("dead-letters", Value::text_or_none(header.dead_letters.as_ref())),
+        extra("keyed", Value::Flag(header.keyed)),
         extra("unique", Value::Flag(unique)),
         extra("drop-expired", Value::Flag(drop_expired)),
         time("retry-delay", first, Backoff::FIRST_NS),

@@ -61,7 +61,8 @@ impl JobKey {
         (mixed ^ mixed >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93)
     }
 
-    fn entry(self, ticket: u64) -> u64 {
+    /// The entry of a ticket with this key.
+    pub fn entry(self, ticket: u64) -> u64 {
         (self.hash() << 1 & 0xFFFF | 1) << TICKET_BITS | ticket & TICKET_MASK
     }
 }
