@@ -234,6 +234,20 @@ class NotSequencedError(Error):
     symbol = "NOT_SEQUENCED"
 
 
+class DuplicateError(Error):
+    """The queue holds an unfinished event with this unique key. Nothing was published."""
+
+    code = -24
+    symbol = "DUPLICATE"
+
+
+class NotUniqueError(Error):
+    """The channel was made without unique keys, or is no queue."""
+
+    code = -25
+    symbol = "NOT_UNIQUE"
+
+
 class PanicError(Error, RuntimeError):
     """A bug in railbus: it panicked. The handle can only be closed. Please report it."""
 
@@ -279,6 +293,8 @@ _BY_CODE: dict[int, type[Error]] = {
         ClaimError,
         WrongVersionError,
         NotSequencedError,
+        DuplicateError,
+        NotUniqueError,
         PanicError,
     )
 }
