@@ -57,8 +57,8 @@ pub struct Taken {
 }
 
 /// The delivery by which a worker holds an event, with the attempt in the low byte. Attempts stop
-/// at [`word::ATTEMPT_MAX`], so the high byte counts this worker's takes of events that were
-/// delivered before.
+/// at [`crate::slots::word::ATTEMPT_MAX`], so the high byte counts this worker's takes of events
+/// that were delivered before.
 pub type Delivery = u16;
 
 /// The first delivery of an event.
