@@ -9,6 +9,7 @@ use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::slots::view::SlotView;
 use railbus_ring::slots::word::Slots;
 use railbus_ring::stream::view::StreamView;
+use railbus_ring::table::entry::Table;
 
 use crate::channel::attach::{Maps, Region};
 use crate::channel::header::Header;
@@ -60,6 +61,11 @@ impl Memories {
             capacity: header.capacity_bytes,
             consumers: header.consumers_max as usize,
         }
+    }
+
+    /// These memories with the geometry of a table; `None` for other kinds.
+    pub(crate) fn table(self, header: &Header) -> Option<Table<Trusted>> {
+        Some(Table { ring: self.ring, data: self.data, geometry: header.geometry()? })
     }
 }
 

@@ -20,7 +20,6 @@ use railbus_ring::slots::word::ATTEMPT_MAX;
 use railbus_ring::table::geometry::{Geometry, KEYS_MAX, VALUE_BYTES_MAX};
 
 use super::kind::{Kind, Overflow};
-use super::name::check_name;
 use crate::error::{Error, Result};
 
 /// The range of a stream's capacity in bytes; it is a power of two.
@@ -372,16 +371,7 @@ impl ChannelOptions {
                 "a queue's events wait for a worker; take a topic",
             ));
         }
-        if let Some(name) = &self.dead_letters {
-            check_name("dead-letter queue", name)?;
-            if self.max_attempts == 0 {
-                let what = format!("dead-letter queue {name:?}");
-                return Err(Error::invalid(
-                    what,
-                    "without a limit of attempts no event is ever a dead letter",
-                ));
-            }
-        }
+        self.check_jobs()?;
         self.check_overload()?;
         if self.incarnation == 0 {
             return Err(Error::invalid("incarnation 0", "incarnations count from 1"));

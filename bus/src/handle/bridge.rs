@@ -149,9 +149,7 @@ impl Bridge {
         let guard = ForkGuard::current()
             .map_err(|error| Error::io("guard against a fork", &channel.paths().ring, error))?;
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), eventfd });
-        let header = channel.header();
-        let (kind, slots) = (header.kind, (header.slots, header.slot_bytes));
-        let (capacity_bytes, geometry) = (header.capacity_bytes, header.geometry());
+        let header = channel.header().clone();
         let for_thread = Arc::clone(&shared);
         #[cfg(test)]
         let are_endless = crate::handle::wait::SLICES_ARE_ENDLESS.get();
@@ -163,10 +161,10 @@ impl Bridge {
             let memories = unsafe { Memories::of(&maps) };
             let look = Look {
                 memories,
-                kind,
-                capacity_bytes,
-                slots: (slots.0 > 0).then(|| Slots::new(slots.0, slots.1)),
-                table: geometry.map(|geometry| Table { ring: memories.ring, data: memories.data, geometry }),
+                kind: header.kind,
+                capacity_bytes: header.capacity_bytes,
+                slots: (header.slots > 0).then(|| Slots::new(header.slots, header.slot_bytes)),
+                table: memories.table(&header),
             };
             run(&for_thread, &look);
             drop(maps);

@@ -3,11 +3,10 @@
 use railbus_ring::layout;
 use railbus_ring::members::registry;
 use railbus_ring::memory::{Edge, Memory};
-use railbus_ring::table::entry::{Table, is_present};
+use railbus_ring::table::entry::is_present;
 use railbus_ring::table::writer::index_of;
 
 use crate::channel::Header;
-use crate::channel::mapped::Trusted;
 use crate::channel::memories::Memories;
 
 /// The entries of a table, as they were found.
@@ -24,8 +23,7 @@ pub(super) struct KeysSeen {
 impl KeysSeen {
     /// Looks at every entry that was ever used; `None` for other kinds of channels.
     pub(super) fn of(header: &Header, memories: &Memories) -> Option<KeysSeen> {
-        let table: Table<Trusted> =
-            Table { ring: memories.ring, data: memories.data, geometry: header.geometry()? };
+        let table = memories.table(header)?;
         let mut seen = KeysSeen { keys: 0, changes: 0, held: vec![0; header.producers_max as usize] };
         for entry in 0..table.used() {
             seen.keys += u64::from(is_present(table.version_word(entry)));

@@ -12,6 +12,16 @@ use crate::error::{Error, Result};
 
 impl ChannelOptions {
     pub(super) fn check_jobs(&self) -> Result<()> {
+        if let Some(name) = &self.dead_letters {
+            check_name("dead-letter queue", name)?;
+            if self.max_attempts == 0 {
+                let what = format!("dead-letter queue {name:?}");
+                return Err(Error::invalid(
+                    what,
+                    "without a limit of attempts no event is ever a dead letter",
+                ));
+            }
+        }
         let has_delays = ["retry_delay", "retry_delay_max"].iter().any(|name| self.said.contains(name));
         let asked =
             [("unique", self.unique), ("drop expired", self.drop_expired), ("retry delay", has_delays)];
@@ -38,7 +48,6 @@ impl ChannelOptions {
     }
 
     pub(super) fn check_overload(&self) -> Result<()> {
-        self.check_jobs()?;
         let kind = self.kind;
         if let Some((high, low)) = self.watermarks
             && !is_watermarks(high, low)

@@ -123,9 +123,8 @@ impl Channel {
 
     /// The table in these memories.
     pub(crate) fn table_of(&self, memories: &Memories) -> Result<Table<Trusted>> {
-        let geometry = self.header().geometry();
-        let geometry = geometry.ok_or_else(|| Error::invalid(self.name().to_string(), "it is no table"))?;
-        Ok(Table { ring: memories.ring, data: memories.data, geometry })
+        let table = memories.table(self.header());
+        table.ok_or_else(|| Error::invalid(self.name().to_string(), "it is no table"))
     }
 
     /// Refuses an operation that is about events, if this is a table.
