@@ -9,7 +9,10 @@
 //! The last byte differs, so keys of two sorts are never the same. A number is its 8 bytes, the least
 //! significant first.
 
+use std::hash::Hasher;
+
 use railbus_ring::slots::unique::JobKey;
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// The unique key of a queue's event: of all events with one key, at most one is in the queue and
 /// not finished. See [`Producer::publish_unique`](crate::Producer::publish_unique).
@@ -76,46 +79,12 @@ impl From<&str> for UniqueKey {
     }
 }
 
-/// SipHash-2-4 with a result of 128 bits (Aumasson and Bernstein).
+/// SipHash-2-4 with a result of 128 bits (Aumasson and Bernstein): the low word, then the high one.
 fn siphash128(key: [u64; 2], bytes: &[u8]) -> [u64; 2] {
-    let mut v = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d ^ 0xee,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
-    let rounds = |v: &mut [u64; 4], count: u32| (0..count).for_each(|_| round(v));
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(std::array::from_fn(|i| chunk[i]));
-        v[3] ^= word;
-        rounds(&mut v, 2);
-        v[0] ^= word;
-    }
-    let rest = chunks.remainder().iter().enumerate();
-    let last = rest.fold((bytes.len() as u64) << 56, |word, (i, &byte)| word | u64::from(byte) << (8 * i));
-    v[3] ^= last;
-    rounds(&mut v, 2);
-    v[0] ^= last;
-    v[2] ^= 0xee;
-    rounds(&mut v, 4);
-    let low = v[0] ^ v[1] ^ v[2] ^ v[3];
-    v[1] ^= 0xdd;
-    rounds(&mut v, 4);
-    [low, v[0] ^ v[1] ^ v[2] ^ v[3]]
-}
-
-fn round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[2] = v[2].rotate_left(32);
+    let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
+    hasher.write(bytes);
+    let hash = hasher.finish128();
+    [hash.h1, hash.h2]
 }
 
 #[cfg(test)]
