@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use railbus::{ChannelName, TableEntry, TableError, TableOptions};
 
-use crate::commands::keys::{KeyForm, line_of, object_of, table_failed};
+use crate::commands::keys::{KeyForm, object_of, print_key, table_failed};
 use crate::failure::{Failure, Outcome};
 use crate::open::{self, OwnerArgs};
-use crate::output::{EventOutput, print, print_json};
+use crate::output::{EventOutput, print_json};
 use crate::units::parse_time;
 
 const EXAMPLES: &str = "\
@@ -93,11 +93,7 @@ pub(crate) fn dump(args: &DumpArgs) -> Outcome {
         (order(a), a.key.as_bytes()).cmp(&(order(b), b.key.as_bytes()))
     });
     for TableEntry { key, version, value, .. } in &all {
-        if args.json {
-            print_json(&object_of(key, *version, Some(value)))?;
-        } else {
-            print(&line_of(key, *version, Some(value)))?;
-        }
+        print_key(args.json, key, *version, Some(value))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use railbus::info::{IDENTITY, Info, LOOK_MAX, Participant, Value as SettingValue};
+use railbus::info::{IDENTITY, Info, LOOK_MAX, Participant, Positions, Value as SettingValue};
 use railbus::journal::{JournalPositions, Shortage};
 use railbus::latency::Measures;
 use railbus::{ChannelName, Kind};
@@ -62,14 +62,14 @@ pub(crate) fn run(args: &InfoArgs) -> Outcome {
 
 fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
     let header = &info.header;
-    let place = |place: railbus_ring::stream::places::Place| json!({ "position": place.position, "events": place.count });
     let access = |access: railbus::info::Access| json!({ "uid": access.uid, "gid": access.gid, "mode": format!("{:03o}", access.mode) });
     json!({
         "channel": info.name.to_string(),
         "kind": header.kind.to_string(),
         "id": hex(&header.channel_id),
         "incarnation": header.incarnation,
-        "created_ns": header.created_ns, "created": exact_time(header.created_ns),
+        "created_ns": header.created_ns,
+        "created": exact_time(header.created_ns),
         "creator_pid": header.creator_pid,
         "capacity_bytes": header.capacity_bytes,
         "slots": header.slots,
@@ -113,19 +113,7 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
             "acks_access": access(info.acks_access),
         },
         "journal": journal.map(journal_object),
-        "positions": {
-            "published": info.positions.published,
-            "oldest": info.positions.oldest,
-            "head": info.positions.head,
-            "depth": info.positions.depth,
-            "waiting": info.positions.waiting,
-            "not_due": info.positions.not_due,
-            "in_hand": info.positions.in_hand,
-            "capacity": info.positions.capacity,
-            "unfinished": info.positions.unfinished,
-            "floor": info.positions.places.map(|(floor, _)| place(floor)),
-            "recent": info.positions.places.map(|(_, recent)| place(recent)),
-        },
+        "positions": positions_object(&info.positions),
         "counters": {
             "dropped": info.counters.dropped,
             "diverted": info.counters.diverted,
@@ -138,6 +126,23 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "pressure_changes": info.pressure.map(|seen| seen.changes),
         "held_by": info.held_by.as_ref().map(ToString::to_string),
         "participants": info.participants.iter().map(participant).collect::<Vec<_>>(),
+    })
+}
+
+fn positions_object(positions: &Positions) -> Value {
+    let place = |place: railbus_ring::stream::places::Place| json!({ "position": place.position, "events": place.count });
+    json!({
+        "published": positions.published,
+        "oldest": positions.oldest,
+        "head": positions.head,
+        "depth": positions.depth,
+        "waiting": positions.waiting,
+        "not_due": positions.not_due,
+        "in_hand": positions.in_hand,
+        "capacity": positions.capacity,
+        "unfinished": positions.unfinished,
+        "floor": positions.places.map(|(floor, _)| place(floor)),
+        "recent": positions.places.map(|(_, recent)| place(recent)),
     })
 }
 

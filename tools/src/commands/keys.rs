@@ -7,7 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use railbus::{ChannelName, Error, Key, TableError, ToKey};
 use serde_json::{Map, Value, json};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
+use crate::output::{print, print_json};
 use crate::units::whole;
 
 /// How a key is written on the command line.
@@ -64,8 +65,16 @@ pub(crate) fn object_of(key: &Key, version: u64, value: Option<&[u8]>) -> Value 
     Value::Object(object)
 }
 
+/// Prints a key and its value: as JSON or as a line, with `None` for a deletion.
+pub(crate) fn print_key(as_json: bool, key: &Key, version: u64, value: Option<&[u8]>) -> Outcome {
+    if as_json {
+        return print_json(&object_of(key, version, value));
+    }
+    print(&line_of(key, version, value))
+}
+
 /// A key and its value in a line: the key, the version, and the value with escapes.
-pub(crate) fn line_of(key: &Key, version: u64, value: Option<&[u8]>) -> String {
+fn line_of(key: &Key, version: u64, value: Option<&[u8]>) -> String {
     let mut line = format!("{key}\t{version}\t");
     let _ = match value {
         Some(value) => writeln!(line, "{}", value.escape_ascii()),

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use railbus::{ChannelName, Error, Key, TableError, TableOptions};
 
-use crate::commands::keys::{KeyForm, line_of, object_of, table_failed};
+use crate::commands::keys::{KeyForm, print_key, table_failed};
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::open::{self, OwnerArgs};
-use crate::output::{print, print_json};
 use crate::units::parse_time;
 
 const EXAMPLES: &str = "\
@@ -65,11 +64,7 @@ pub(crate) fn run(args: &WatchKeyArgs) -> Outcome {
         let patience = args.timeout.map_or(interrupt::LOOK_EVERY, |t| t.min(interrupt::LOOK_EVERY));
         match reader.wait_next_change(Some(patience)) {
             Ok(change) if wanted.is_empty() || wanted.contains(&change.key) => {
-                if args.json {
-                    print_json(&object_of(&change.key, change.version, change.value))?;
-                } else {
-                    print(&line_of(&change.key, change.version, change.value))?;
-                }
+                print_key(args.json, &change.key, change.version, change.value)?;
                 printed += 1;
                 last = Instant::now();
             }
