@@ -16,6 +16,7 @@ use railbus::{
 
 use crate::children::{role, say};
 use crate::forks::{End, Forked, Shared, WORDS, deep, drive, event, forked, number};
+use crate::moments::Moments;
 
 /// A step that takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
@@ -39,17 +40,6 @@ const _: () = assert!(DONE + MOST <= WORDS);
 /// Events of both sources share the words: even numbers are the first's.
 fn index(source: u64, n: u64) -> usize {
     ((n * 2 + source) as usize).min(MOST - 1)
-}
-
-struct Moments(u64);
-
-impl Moments {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) % bound
-    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod children;
 mod forks;
 #[path = "../common/hostile_body.rs"]
 mod hostile_body;
+#[path = "../common/moments.rs"]
+mod moments;
 #[path = "../common/scenes/mod.rs"]
 mod scenes;
 

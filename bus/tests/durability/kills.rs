@@ -21,6 +21,7 @@ use railbus::{
 
 use crate::children::{Actor, eventually, role, say, stay};
 use crate::journals::{held, quick, small};
+use crate::moments::Moments;
 
 const KINDS: [Kind; 3] = [Kind::Stream, Kind::Topic, Kind::Queue];
 
@@ -198,17 +199,6 @@ fn child() {
         "consume" => consume(&scene),
         "record" => record(&scene),
         other => panic!("no role {other:?}"),
-    }
-}
-
-struct Moments(u64);
-
-impl Moments {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) % bound
     }
 }
 

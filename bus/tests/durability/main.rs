@@ -6,6 +6,8 @@ mod children;
 mod journals;
 #[path = "../common/logged_disk/mod.rs"]
 mod logged_disk;
+#[path = "../common/moments.rs"]
+mod moments;
 #[path = "../common/mounts/mod.rs"]
 mod mounts;
 

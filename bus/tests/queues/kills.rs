@@ -20,6 +20,7 @@ use railbus::{
 
 use crate::children::{role, say};
 use crate::forks::{Forked, Shared, deep, drive, forked};
+use crate::moments::Moments;
 
 /// Far beyond any load of the machine.
 const HANG: Duration = Duration::from_secs(60);
@@ -49,15 +50,6 @@ fn wall_ns() -> u64 {
 
 fn attach(base: &Path) -> Channel {
     Bus::at(base, "bus").unwrap().attach("q").unwrap()
-}
-
-struct Moments(u64);
-
-impl Moments {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
 }
 
 /// A producer: publishes with a random key, at once or later.

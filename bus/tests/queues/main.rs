@@ -4,6 +4,8 @@
 mod children;
 #[path = "../common/forks/mod.rs"]
 mod forks;
+#[path = "../common/moments.rs"]
+mod moments;
 
 mod finish;
 mod keyed;
