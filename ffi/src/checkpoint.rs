@@ -176,17 +176,9 @@ unsafe fn save(
     error: *mut railbus_error,
 ) -> i32 {
     // SAFETY: by the contract.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    let save = || {
-        // SAFETY: by the contract.
-        let saved = unsafe { save_now(body, saved) };
-        saved.map_or_else(|failure| failure.tell(error), |()| RAILBUS_OK)
-    };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, save) }
+    let save = |body: &mut CheckpointBody| unsafe { save_now(body, saved) }.map(|()| RAILBUS_OK);
+    // SAFETY: by the contract.
+    unsafe { shell::with(handle, error, save) }
 }
 
 /// # Safety

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use railbus::{Attributes, Claim, PublishEnd, SendError, Sender};
 
-use crate::event::railbus_attributes;
-use crate::publish::bad_payload;
+use crate::event::{bad_payload, railbus_attributes};
 use crate::result::{Failure, RAILBUS_CLAIM, RAILBUS_OK, RAILBUS_TOO_LONG, railbus_error, send_failed};
 use crate::sender::{AnyClaim, AnySender, SenderBody, railbus_sender};
 use crate::shell::{self, CLAIMED, READY, Shell};
@@ -42,7 +41,7 @@ pub unsafe extern "C" fn railbus_claim(
         return unsafe { shell::refusal(handle) }.tell(error);
     };
     if payload.is_null() || payload_bytes > isize::MAX as usize {
-        return bad_payload(payload_bytes, error);
+        return bad_payload(payload_bytes).tell(error);
     }
     let claim = || {
         let attributes = match railbus_attributes::read(attributes) {

@@ -1,5 +1,7 @@
 //! Events as C sees them, and the attributes that travel with their payloads.
 
+use std::ffi::c_void;
+
 use railbus::{Attributes, Event, Origin, Sequence, TraceContext};
 use railbus_ring::frame::{JOB, KEYED, ORIGIN, REPLAYED, SEQUENCED, STAMPED, TRACED};
 
@@ -228,6 +230,24 @@ pub unsafe extern "C" fn railbus_event_attributes(
         };
         sized::write(attributes, &filled)
     })
+}
+
+/// The payload or key that the caller names.
+///
+/// # Safety
+/// There are `count` bytes, if that many can be, and they stay for `'a`.
+#[inline(always)]
+pub(crate) unsafe fn payload_of<'a>(payload: *const c_void, count: usize) -> Result<&'a [u8], Failure> {
+    if count > isize::MAX as usize || (payload.is_null() && count > 0) {
+        return Err(bad_payload(count));
+    }
+    // SAFETY: by the contract; their number was checked.
+    Ok(unsafe { bytes(payload.cast(), count) })
+}
+
+#[cold]
+pub(crate) fn bad_payload(count: usize) -> Failure {
+    Failure::invalid(format!("a payload of {count} bytes at NULL, or of no possible size"))
 }
 
 /// The caller's bytes; none for NULL.

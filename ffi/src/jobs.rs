@@ -6,11 +6,10 @@ use std::time::Duration;
 use railbus::{Channel, JobEnd, SendError, UniqueKey, Worker};
 
 use crate::channel::{channel, railbus_channel};
-use crate::event::{bytes, railbus_attributes};
-use crate::publish::bad_payload;
+use crate::event::{payload_of, railbus_attributes};
 use crate::result::{Failure, RAILBUS_OK, railbus_error, send_failed};
 use crate::sender::{AnySender, SenderBody, railbus_sender};
-use crate::shell::{self, Shell, guarded};
+use crate::shell::{self, guarded};
 use crate::wait::RAILBUS_FOREVER;
 use crate::worker::{finish, railbus_job, railbus_worker};
 
@@ -54,25 +53,11 @@ pub unsafe extern "C" fn railbus_publish_unique(
     position: *mut u64,
     error: *mut railbus_error,
 ) -> i32 {
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    for (at, count) in [(payload, payload_bytes), (key, key_bytes)] {
-        if count > isize::MAX as usize || (at.is_null() && count > 0) {
-            return bad_payload(count, error);
-        }
-    }
-    // SAFETY: the caller vouches for the bytes; their number was checked.
-    let (payload, key) = unsafe { (bytes(payload.cast(), payload_bytes), bytes(key.cast(), key_bytes)) };
-    let key = UniqueKey::from(key);
-    let publish = || {
-        let attributes = match railbus_attributes::read(attributes) {
-            Ok(attributes) => attributes.unwrap_or_default(),
-            Err(failure) => return failure.tell(error),
-        };
+    let publish = |body: &mut SenderBody| {
+        // SAFETY: the caller vouches for the bytes.
+        let (payload, key) = unsafe { (payload_of(payload, payload_bytes)?, payload_of(key, key_bytes)?) };
+        let key = UniqueKey::from(key);
+        let attributes = railbus_attributes::read(attributes)?.unwrap_or_default();
         let published = match &mut body.sender {
             AnySender::Queue(sender) if timeout_ns == RAILBUS_FOREVER => {
                 sender.publish_unique(key, payload, &attributes)
@@ -87,13 +72,13 @@ pub unsafe extern "C" fn railbus_publish_unique(
             // SAFETY: the caller's place.
             unsafe { position.write(at) };
         }
-        match published {
+        Ok(match published {
             Ok(_) => RAILBUS_OK,
             Err(failed) => send_failed(failed, error),
-        }
+        })
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }
 
 /// Hands `count` events back, as `railbus_retry` does, to be delivered again after `delay_ns`, at most

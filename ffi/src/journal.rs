@@ -8,12 +8,11 @@ use railbus::{Channel, JournalState};
 
 use crate::channel::{channel, railbus_channel};
 use crate::claim::claim;
-use crate::event::{bytes, railbus_attributes};
+use crate::event::{payload_of, railbus_attributes};
 use crate::info::RAILBUS_NONE;
-use crate::publish::bad_payload;
 use crate::result::{Failure, RAILBUS_OK, railbus_error, send_failed};
 use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
-use crate::shell::{self, Shell, guarded};
+use crate::shell::{self, guarded};
 use crate::sized::{self, sized};
 use crate::text::array;
 use crate::wait::RAILBUS_FOREVER;
@@ -201,22 +200,10 @@ pub unsafe extern "C" fn railbus_publish_durable(
         // SAFETY: the caller's place.
         unsafe { position.write(RAILBUS_NONE) };
     }
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
-        return bad_payload(payload_bytes, error);
-    }
-    // SAFETY: the caller vouches for the bytes; their number was checked.
-    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
-    let publish = || {
-        let attributes = match railbus_attributes::read(attributes) {
-            Ok(attributes) => attributes,
-            Err(failure) => return failure.tell(error),
-        };
+    let publish = |body: &mut SenderBody| {
+        // SAFETY: the caller vouches for the bytes.
+        let payload = unsafe { payload_of(payload, payload_bytes) }?;
+        let attributes = railbus_attributes::read(attributes)?;
         let started = Instant::now();
         let published = with_sender!(&mut body.sender, sender => claim(
             sender,
@@ -230,7 +217,7 @@ pub unsafe extern "C" fn railbus_publish_durable(
         }));
         let at = match published {
             Ok(at) => at,
-            Err(failed) => return send_failed(failed, error),
+            Err(failed) => return Ok(send_failed(failed, error)),
         };
         if !position.is_null() {
             // SAFETY: the caller's place.
@@ -240,11 +227,9 @@ pub unsafe extern "C" fn railbus_publish_durable(
             RAILBUS_FOREVER => Duration::from_nanos(RAILBUS_FOREVER),
             timeout_ns => Duration::from_nanos(timeout_ns).saturating_sub(started.elapsed()),
         };
-        match body.channel.wait_durable(at, rest) {
-            Ok(_) => RAILBUS_OK,
-            Err(failed) => Failure::from(failed).tell(error),
-        }
+        body.channel.wait_durable(at, rest)?;
+        Ok(RAILBUS_OK)
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use railbus::{PublishEnd, SendError, Sender};
 
-use crate::event::{bytes, railbus_attributes};
+use crate::event::{payload_of, railbus_attributes};
 use crate::result::{
-    Failure, RAILBUS_DIVERTED, RAILBUS_FULL, RAILBUS_OK, RAILBUS_PUBLISHED_BEFORE, RAILBUS_TIMED_OUT,
-    railbus_error, send_failed,
+    RAILBUS_DIVERTED, RAILBUS_FULL, RAILBUS_OK, RAILBUS_PUBLISHED_BEFORE, RAILBUS_TIMED_OUT, railbus_error,
+    send_failed,
 };
 use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
-use crate::shell::{self, Shell};
+use crate::shell;
 use crate::wait::RAILBUS_FOREVER;
 
 /// Publishes a copy of `payload_bytes` bytes.
@@ -32,24 +32,15 @@ pub unsafe extern "C" fn railbus_publish(
     position: *mut u64,
     error: *mut railbus_error,
 ) -> i32 {
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
-        return bad_payload(payload_bytes, error);
-    }
-    // SAFETY: the caller vouches for the bytes; their number was checked.
-    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
-    let publish = || {
+    let publish = |body: &mut SenderBody| {
+        // SAFETY: the caller vouches for the bytes.
+        let payload = unsafe { payload_of(payload, payload_bytes) }?;
         let published = with_sender!(&mut body.sender, sender => publish(sender, payload, timeout_ns));
         // SAFETY: the caller's places.
-        unsafe { tell(published, position, error) }
+        Ok(unsafe { tell(published, position, error) })
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }
 
 /// Reports to the caller where an event went, or why it was not published.
@@ -96,22 +87,10 @@ pub unsafe extern "C" fn railbus_publish_with(
     position: *mut u64,
     error: *mut railbus_error,
 ) -> i32 {
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
-        return bad_payload(payload_bytes, error);
-    }
-    // SAFETY: the caller vouches for the bytes; their number was checked.
-    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
-    let publish = || {
-        let attributes = match railbus_attributes::read(attributes) {
-            Ok(attributes) => attributes,
-            Err(failure) => return failure.tell(error),
-        };
+    let publish = |body: &mut SenderBody| {
+        // SAFETY: the caller vouches for the bytes.
+        let payload = unsafe { payload_of(payload, payload_bytes) }?;
+        let attributes = railbus_attributes::read(attributes)?;
         let published = with_sender!(&mut body.sender, sender => match (&attributes, timeout_ns) {
             (None, _) => publish(sender, payload, timeout_ns),
             (Some(attributes), 0) => sender.try_publish_with(payload, attributes),
@@ -121,10 +100,10 @@ pub unsafe extern "C" fn railbus_publish_with(
             }
         });
         // SAFETY: the caller's places.
-        unsafe { tell(published, position, error) }
+        Ok(unsafe { tell(published, position, error) })
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }
 
 /// Publishes event `number` of this sender's name, as `railbus_publish_with` does. Numbers count up
@@ -151,22 +130,10 @@ pub unsafe extern "C" fn railbus_publish_numbered(
     position: *mut u64,
     error: *mut railbus_error,
 ) -> i32 {
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    if payload_bytes > isize::MAX as usize || (payload.is_null() && payload_bytes > 0) {
-        return bad_payload(payload_bytes, error);
-    }
-    // SAFETY: the caller vouches for the bytes; their number was checked.
-    let payload = unsafe { bytes(payload.cast(), payload_bytes) };
-    let publish = || {
-        let attributes = match railbus_attributes::read(attributes) {
-            Ok(attributes) => attributes.unwrap_or_default(),
-            Err(failure) => return failure.tell(error),
-        };
+    let publish = |body: &mut SenderBody| {
+        // SAFETY: the caller vouches for the bytes.
+        let payload = unsafe { payload_of(payload, payload_bytes) }?;
+        let attributes = railbus_attributes::read(attributes)?.unwrap_or_default();
         let published = with_sender!(&mut body.sender, sender => match timeout_ns {
             RAILBUS_FOREVER => sender.publish_numbered(number, payload, &attributes),
             timeout_ns => {
@@ -174,7 +141,7 @@ pub unsafe extern "C" fn railbus_publish_numbered(
                 sender.publish_numbered_timeout(number, payload, &attributes, timeout)
             }
         });
-        match published {
+        Ok(match published {
             Ok(Some(at)) => {
                 if !position.is_null() {
                     // SAFETY: the caller's place.
@@ -184,16 +151,10 @@ pub unsafe extern "C" fn railbus_publish_numbered(
             }
             Ok(None) => RAILBUS_PUBLISHED_BEFORE,
             Err(failed) => send_failed(failed, error),
-        }
+        })
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
-}
-
-#[cold]
-pub(crate) fn bad_payload(payload_bytes: usize, error: *mut railbus_error) -> i32 {
-    Failure::invalid(format!("a payload of {payload_bytes} bytes at NULL, or of no possible size"))
-        .tell(error)
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }
 
 const _: () = assert!(RAILBUS_FULL > 0 && RAILBUS_TIMED_OUT > 0, "ordinary answers are positive");

@@ -8,7 +8,7 @@ use railbus::{PublishEnd, SendError, Sender};
 use crate::event::railbus_bytes;
 use crate::result::{Failure, RAILBUS_OK, railbus_error, send_failed};
 use crate::sender::{AnySender, SenderBody, railbus_sender, with_sender};
-use crate::shell::{self, Shell};
+use crate::shell;
 use crate::wait::RAILBUS_FOREVER;
 
 /// Publishes copies of `count` payloads, in order. A batch costs one check for sleeping readers
@@ -34,17 +34,8 @@ pub unsafe extern "C" fn railbus_publish_batch(
         // SAFETY: the caller's place.
         unsafe { published.write(0) };
     }
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    let publish = || {
-        let payloads = match payloads_of(payloads, count) {
-            Ok(payloads) => payloads,
-            Err(failure) => return failure.tell(error),
-        };
+    let publish = |body: &mut SenderBody| {
+        let payloads = payloads_of(payloads, count)?;
         let deadline = Deadline::new(timeout_ns);
         let (done, result) =
             with_sender!(&mut body.sender, sender => publish_all(sender, payloads, &deadline));
@@ -52,10 +43,10 @@ pub unsafe extern "C" fn railbus_publish_batch(
             // SAFETY: the caller's place.
             unsafe { published.write(done) };
         }
-        result.map_or_else(|failed| send_failed(failed, error), |()| RAILBUS_OK)
+        Ok(result.map_or_else(|failed| send_failed(failed, error), |()| RAILBUS_OK))
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }
 
 /// Publishes copies of `count` payloads that lie `stride_bytes` apart, from `payloads` on, as
@@ -79,20 +70,11 @@ pub unsafe extern "C" fn railbus_publish_strided(
         // SAFETY: the caller's place.
         unsafe { published.write(0) };
     }
-    let handle = sender.cast::<Shell<SenderBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    let publish = || {
-        let strided = match Strided::new(payloads, stride_bytes, lengths, count) {
-            Ok(strided) => strided,
-            Err(failure) => return failure.tell(error),
-        };
+    let publish = |body: &mut SenderBody| {
+        let strided = Strided::new(payloads, stride_bytes, lengths, count)?;
         let payload_max = with_sender!(&mut body.sender, sender => sender.payload_max());
         if let Some(long) = (0..count).map(|i| strided.length(i)).find(|&length| length > payload_max) {
-            return send_failed(SendError::TooLong { bytes: long, max: payload_max }, error);
+            return Ok(send_failed(SendError::TooLong { bytes: long, max: payload_max }, error));
         }
         let deadline = Deadline::new(timeout_ns);
         let mut done = 0;
@@ -110,10 +92,10 @@ pub unsafe extern "C" fn railbus_publish_strided(
             // SAFETY: the caller's place.
             unsafe { published.write(done) };
         }
-        result.map_or_else(|failed| send_failed(failed, error), |()| RAILBUS_OK)
+        Ok(result.map_or_else(|failed| send_failed(failed, error), |()| RAILBUS_OK))
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, publish) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(sender.cast(), error, publish) }
 }
 
 /// Payloads of a strided batch that are passed on at once. A ring does not show more at once

@@ -213,13 +213,7 @@ pub unsafe extern "C" fn railbus_replay_next(
     if event.is_null() {
         return no_place(error);
     }
-    let handle = replay.cast::<Shell<ReplayBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    let next = || match body.next(timeout_ns) {
+    let next = |body: &mut ReplayBody| match body.next(timeout_ns) {
         Answer::Event(found, time_ns) => {
             // SAFETY: the caller's place.
             unsafe { event.write(found) };
@@ -227,12 +221,12 @@ pub unsafe extern "C" fn railbus_replay_next(
                 // SAFETY: as above.
                 unsafe { recorded_ns.write(time_ns) };
             }
-            RAILBUS_OK
+            Ok(RAILBUS_OK)
         }
-        other => other.tell(error),
+        other => Ok(other.tell(error)),
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, next) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(replay.cast(), error, next) }
 }
 
 /// Returns up to `events_max` events of a replay that are due, held together: all payloads may be
@@ -259,13 +253,7 @@ pub unsafe extern "C" fn railbus_replay_batch(
     }
     // SAFETY: the caller's place.
     unsafe { count.write(0) };
-    let handle = replay.cast::<Shell<ReplayBody>>();
-    // SAFETY: by the contract of the header.
-    let Some(body) = (unsafe { shell::ready(handle) }) else {
-        // SAFETY: as above.
-        return unsafe { shell::refusal(handle) }.tell(error);
-    };
-    let batch = || {
+    let batch = |body: &mut ReplayBody| {
         let (found, answer) = body.batch(timeout_ns, events_max, |i, event, time_ns| {
             // SAFETY: the caller's array has room for `events_max`.
             unsafe { events.add(i).write(event) };
@@ -281,10 +269,10 @@ pub unsafe extern "C" fn railbus_replay_batch(
         }
         // SAFETY: the caller's place.
         unsafe { count.write(found) };
-        if found > 0 { RAILBUS_OK } else { answer.map_or(RAILBUS_OK, |answer| answer.tell(error)) }
+        Ok(if found > 0 { RAILBUS_OK } else { answer.map_or(RAILBUS_OK, |answer| answer.tell(error)) })
     };
-    // SAFETY: the handle is open and this thread's.
-    unsafe { shell::on(handle, error, batch) }
+    // SAFETY: by the contract of the header.
+    unsafe { shell::with(replay.cast(), error, batch) }
 }
 
 /// The result of a look for the next event.

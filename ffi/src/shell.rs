@@ -238,6 +238,26 @@ pub(crate) unsafe fn on<T: Body>(
     }
 }
 
+/// Runs a call on a handle that is ready, as [`on`] does. The call's failure, and the reason why the
+/// handle is not ready, go to the caller.
+///
+/// # Safety
+/// As for [`ready`].
+#[inline(always)]
+pub(crate) unsafe fn with<T: Body>(
+    handle: *mut Shell<T>,
+    error: *mut railbus_error,
+    run: impl FnOnce(&mut T) -> Result<i32, Failure>,
+) -> i32 {
+    // SAFETY: by the contract.
+    let Some(body) = (unsafe { ready(handle) }) else {
+        // SAFETY: by the contract.
+        return unsafe { refusal(handle) }.tell(error);
+    };
+    // SAFETY: the handle is open and this thread's.
+    unsafe { on(handle, error, || run(body).unwrap_or_else(|failure| failure.tell(error))) }
+}
+
 #[cold]
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Failure {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
