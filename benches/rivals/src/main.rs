@@ -9,7 +9,7 @@
 //! ```text
 //! main        arguments, rounds, tables             rival    what a rival must offer
 //! round_trip  one_way  death: the measurements      rivals/  the rivals, one a file
-//! actors      arena  clock  content: what they use  report   medians, Markdown
+//! actors      arena  clock  content  inherited: what they use   report   medians, Markdown
 //! ```
 
 mod actors;
@@ -17,6 +17,7 @@ mod arena;
 mod clock;
 mod content;
 mod death;
+mod inherited;
 mod one_way;
 mod report;
 mod rival;
@@ -31,7 +32,17 @@ use clap::{Parser, ValueEnum};
 
 use report::{Cell, Row, Table};
 use rival::{Result, Rival, Way};
+use rivals::crossbeam::Crossbeam;
+use rivals::disruptor::Disruptor;
+use rivals::iceoryx2::Iceoryx2;
+use rivals::mailbox::Mailbox;
+use rivals::pipe::Pipe;
+use rivals::posix_queue::PosixQueue;
 use rivals::railbus::{Queue, Railbus, Stream, Topic};
+use rivals::rtrb::Rtrb;
+use rivals::textbook::Textbook;
+use rivals::unix_socket::UnixSocket;
+use rivals::zeromq::ZeroMq;
 
 /// Compares railbus with other systems: round trips, rates, fan-out, and the death of a receiver.
 #[derive(Parser)]
@@ -84,24 +95,58 @@ impl What {
     }
 }
 
-/// The rivals: name, way, and what they take part in besides round trips and rates.
-const RIVALS: &[(&str, Way, &[What])] = &[
-    (LIMIT, Way::Processes, &[]),
-    ("textbook ring in shared memory", Way::Processes, &[What::OneWay, What::Death]),
-    ("railbus stream", Way::Processes, &[What::OneWay, What::FanOut, What::Death]),
-    ("railbus topic", Way::Processes, &[What::OneWay, What::FanOut, What::Death]),
-    ("railbus queue", Way::Processes, &[What::OneWay, What::Death]),
-    ("iceoryx2", Way::Processes, &[What::OneWay, What::FanOut, What::Death]),
-    #[cfg(feature = "aeron")]
-    ("Aeron IPC, C driver", Way::Processes, &[What::OneWay, What::FanOut, What::Death]),
-    ("disruptor (threads)", Way::Threads, &[What::OneWay, What::FanOut]),
-    ("rtrb (threads)", Way::Threads, &[What::OneWay]),
-    ("crossbeam-channel (threads)", Way::Threads, &[What::OneWay]),
-    ("pipe (sleeping)", Way::Sleeping, &[What::OneWay, What::Death]),
-    ("Unix socket (sleeping)", Way::Sleeping, &[What::OneWay, What::Death]),
-    ("POSIX queue (sleeping)", Way::Sleeping, &[What::OneWay, What::Death]),
-    ("ZeroMQ ipc (sleeping)", Way::Sleeping, &[What::OneWay, What::Death]),
-];
+/// A rival: how it is shown and run.
+struct Entry {
+    name: &'static str,
+    way: Way,
+    /// The measurements that it takes part in, besides round trips.
+    parts: &'static [What],
+    measure: fn(What, Way) -> Result<String>,
+}
+
+impl Entry {
+    fn of<R: Rival<BYTES>, const BYTES: usize>(
+        name: &'static str,
+        way: Way,
+        parts: &'static [What],
+    ) -> Entry {
+        Entry { name, way, parts, measure: of_rival::<R, BYTES> }
+    }
+
+    /// The name in the tables, with the way if that is not polling between processes.
+    fn label(&self) -> String {
+        match self.way {
+            Way::Processes => self.name.to_owned(),
+            Way::Sleeping => format!("{} (sleeping)", self.name),
+            Way::Threads => format!("{} (threads)", self.name),
+        }
+    }
+}
+
+/// All rivals, for events of one size.
+fn all_rivals<const BYTES: usize>() -> Vec<Entry> {
+    use Way::{Processes, Sleeping, Threads};
+    use What::{Death, FanOut, OneWay};
+    const ALL: &[What] = &[OneWay, FanOut, Death];
+    const PAIRS: &[What] = &[OneWay, Death];
+    vec![
+        Entry { measure: limit::<BYTES>, ..Entry::of::<Mailbox, BYTES>(LIMIT, Processes, &[OneWay]) },
+        Entry::of::<Textbook, BYTES>("textbook ring in shared memory", Processes, PAIRS),
+        Entry::of::<Railbus<Stream>, BYTES>("railbus stream", Processes, ALL),
+        Entry::of::<Railbus<Topic>, BYTES>("railbus topic", Processes, ALL),
+        Entry::of::<Railbus<Queue>, BYTES>("railbus queue", Processes, PAIRS),
+        Entry::of::<Iceoryx2, BYTES>("iceoryx2", Processes, ALL),
+        #[cfg(feature = "aeron")]
+        Entry::of::<rivals::aeron::AeronIpc, BYTES>("Aeron IPC, C driver", Processes, ALL),
+        Entry::of::<Disruptor<BYTES>, BYTES>("disruptor", Threads, &[OneWay, FanOut]),
+        Entry::of::<Rtrb<BYTES>, BYTES>("rtrb", Threads, &[OneWay]),
+        Entry::of::<Crossbeam<BYTES>, BYTES>("crossbeam-channel", Threads, &[OneWay]),
+        Entry::of::<Pipe, BYTES>("pipe", Sleeping, PAIRS),
+        Entry::of::<UnixSocket, BYTES>("Unix socket", Sleeping, PAIRS),
+        Entry::of::<PosixQueue, BYTES>("POSIX queue", Sleeping, PAIRS),
+        Entry::of::<ZeroMq, BYTES>("ZeroMQ ipc", Sleeping, PAIRS),
+    ]
+}
 
 /// The first row: a mailbox for round trips, a copy for rates.
 const LIMIT: &str = "limit: the same bytes, no ring";
@@ -154,29 +199,15 @@ fn run_one(what: &str, name: &str, bytes: &str) -> Result<()> {
 }
 
 fn of_size<const BYTES: usize>(what: What, name: &str) -> Result<String> {
-    if name == LIMIT {
-        return match what {
-            What::RoundTrip => of_rival::<rivals::mailbox::Mailbox, BYTES>(what, Way::Processes),
-            _ => Ok(serde_json::to_string(&one_way::limit::<BYTES>(3)?)?),
-        };
-    }
-    let way = RIVALS.iter().find(|rival| rival.0 == name).ok_or("no such rival")?.1;
-    match name {
-        "textbook ring in shared memory" => of_rival::<rivals::textbook::Textbook, BYTES>(what, way),
-        "railbus stream" => of_rival::<Railbus<Stream>, BYTES>(what, way),
-        "railbus topic" => of_rival::<Railbus<Topic>, BYTES>(what, way),
-        "railbus queue" => of_rival::<Railbus<Queue>, BYTES>(what, way),
-        "iceoryx2" => of_rival::<rivals::iceoryx2::Iceoryx2, BYTES>(what, way),
-        #[cfg(feature = "aeron")]
-        "Aeron IPC, C driver" => of_rival::<rivals::aeron::AeronIpc, BYTES>(what, way),
-        "disruptor (threads)" => of_rival::<rivals::disruptor::Disruptor<BYTES>, BYTES>(what, way),
-        "rtrb (threads)" => of_rival::<rivals::rtrb::Rtrb<BYTES>, BYTES>(what, way),
-        "crossbeam-channel (threads)" => of_rival::<rivals::crossbeam::Crossbeam<BYTES>, BYTES>(what, way),
-        "pipe (sleeping)" => of_rival::<rivals::pipe::Pipe, BYTES>(what, way),
-        "Unix socket (sleeping)" => of_rival::<rivals::unix_socket::UnixSocket, BYTES>(what, way),
-        "POSIX queue (sleeping)" => of_rival::<rivals::posix_queue::PosixQueue, BYTES>(what, way),
-        "ZeroMQ ipc (sleeping)" => of_rival::<rivals::zeromq::ZeroMq, BYTES>(what, way),
-        _ => Err("no such rival".into()),
+    let rival = all_rivals::<BYTES>().into_iter().find(|rival| rival.name == name).ok_or("no such rival")?;
+    (rival.measure)(what, rival.way)
+}
+
+/// The limit: a mailbox for round trips, a copy for rates.
+fn limit<const BYTES: usize>(what: What, way: Way) -> Result<String> {
+    match what {
+        What::RoundTrip => of_rival::<Mailbox, BYTES>(what, way),
+        _ => Ok(serde_json::to_string(&one_way::limit::<BYTES>(3)?)?),
     }
 }
 
@@ -221,14 +252,12 @@ fn ask(what: What, name: &str, bytes: usize) -> Result<String> {
 fn run_all(arguments: &Arguments) -> Result<()> {
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 2 } else { 5 });
     let wanted = |what| arguments.measure.is_empty() || arguments.measure.contains(&what);
-    let rivals: Vec<_> = RIVALS
-        .iter()
-        .filter(|(name, ..)| {
-            arguments.only.is_empty()
-                || *name == LIMIT
-                || arguments.only.iter().any(|only| name.contains(only))
-        })
-        .collect();
+    let is_asked = |rival: &Entry| {
+        arguments.only.is_empty()
+            || rival.name == LIMIT
+            || arguments.only.iter().any(|only| rival.name.contains(only))
+    };
+    let rivals: Vec<Entry> = all_rivals::<8>().into_iter().filter(is_asked).collect();
     println!("{}\n", machine());
     let mut tables = Vec::new();
     let plans: [(What, &str, &[usize], f64); 3] = [
@@ -237,21 +266,17 @@ fn run_all(arguments: &Arguments) -> Result<()> {
         (What::FanOut, "One sender, three receivers that each get every event, M events/s", &[8, 256], 1e6),
     ];
     for (what, title, sizes, unit) in plans.into_iter().filter(|plan| wanted(plan.0)) {
-        let rivals: Vec<_> = rivals
-            .iter()
-            .filter(|(name, _, parts)| {
-                what == What::RoundTrip || parts.contains(&what) || (*name == LIMIT && what == What::OneWay)
-            })
-            .collect();
+        let rivals: Vec<_> =
+            rivals.iter().filter(|rival| what == What::RoundTrip || rival.parts.contains(&what)).collect();
         let table = table(what, title, sizes, unit, rounds, &rivals);
         println!("{}", table.markdown());
         tables.push(table);
     }
     let mut deaths = Vec::new();
     if wanted(What::Death) {
-        for (name, ..) in rivals.iter().filter(|rival| rival.2.contains(&What::Death)) {
-            let death = ask(What::Death, name, 64).and_then(|text| Ok(serde_json::from_str(&text)?));
-            deaths.push(((*name).to_owned(), death.map_err(|error| error.to_string())));
+        for rival in rivals.iter().filter(|rival| rival.parts.contains(&What::Death)) {
+            let death = ask(What::Death, rival.name, 64).and_then(|text| Ok(serde_json::from_str(&text)?));
+            deaths.push((rival.label(), death.map_err(|error| error.to_string())));
         }
         println!("{}", report::deaths(&deaths));
     }
@@ -263,24 +288,14 @@ fn run_all(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn table(
-    what: What,
-    title: &str,
-    sizes: &[usize],
-    unit: f64,
-    rounds: usize,
-    rivals: &[&&(&str, Way, &[What])],
-) -> Table {
-    let row = |rival: &&&(&str, Way, &[What])| Row {
-        name: rival.0.to_owned(),
-        cells: vec![Cell::default(); sizes.len()],
-    };
+fn table(what: What, title: &str, sizes: &[usize], unit: f64, rounds: usize, rivals: &[&Entry]) -> Table {
+    let row = |rival: &&Entry| Row { name: rival.label(), cells: vec![Cell::default(); sizes.len()] };
     let mut rows: Vec<Row> = rivals.iter().map(row).collect();
     for round in 0..rounds {
         for (at, bytes) in sizes.iter().enumerate() {
-            for row in &mut rows {
+            for (row, rival) in rows.iter_mut().zip(rivals) {
                 eprint!("\r\x1b[K{} {}/{rounds}: {bytes} B, {}", what.name(), round + 1, row.name);
-                let values = ask(what, &row.name, *bytes)
+                let values = ask(what, rival.name, *bytes)
                     .and_then(|text| Ok(serde_json::from_str::<Vec<f64>>(&text)?));
                 match values {
                     Ok(values) => row.cells[at].values.extend(values.iter().map(|value| value / unit)),

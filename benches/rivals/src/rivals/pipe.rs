@@ -2,22 +2,15 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::mem::ManuallyDrop;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
+use crate::inherited::Inherited;
 use crate::rival::{Result, Rival, Rx, Tx};
 
-/// Both ends. Each process closes what it does not use, so they are not closed when they are
-/// dropped.
-pub type PipePair = (ManuallyDrop<OwnedFd>, ManuallyDrop<OwnedFd>);
-
 /// Pipes that the actors inherit.
-pub struct Pipe {
-    lanes: Vec<PipePair>,
-}
+pub struct Pipe(Inherited);
 
 /// The writing end.
 pub struct Writing(File);
@@ -33,37 +26,25 @@ impl<const BYTES: usize> Rival<BYTES> for Pipe {
     type Rx = Reading;
 
     fn prepare(_place: &Path, lanes: usize, _readers: usize) -> Result<Pipe> {
-        let pipe = || -> Result<_> {
+        let pipe = || {
             let (reader, writer) = nix::unistd::pipe()?;
             fcntl(&writer, FcntlArg::F_SETPIPE_SZ(256 << 10))?;
-            Ok((ManuallyDrop::new(reader), ManuallyDrop::new(writer)))
+            Ok((reader, writer))
         };
-        Ok(Pipe { lanes: (0..lanes).map(|_| pipe()).collect::<Result<_>>()? })
+        Ok(Pipe(Inherited::make(lanes, pipe)?))
     }
 
     fn started(&self) {
-        for (one, other) in &self.lanes {
-            close(one);
-            close(other);
-        }
+        self.0.close();
     }
 
     fn tx(&self, lane: usize) -> Result<Writing> {
-        // A writer that holds the reading end open, too, would never learn that its reader died.
-        close(&self.lanes[lane].0);
-        Ok(Writing(File::from(self.lanes[lane].1.try_clone()?)))
+        Ok(Writing(File::from(self.0.sending(lane)?)))
     }
 
     fn rx(&self, lane: usize, _reader: usize) -> Result<Reading> {
-        Ok(Reading { file: File::from(self.lanes[lane].0.try_clone()?), payload: vec![0; BYTES].into() })
+        Ok(Reading { file: File::from(self.0.receiving(lane)?), payload: vec![0; BYTES].into() })
     }
-}
-
-/// Closes an inherited end that this process does not use. Its owner does not close it again.
-pub fn close(end: &OwnedFd) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: nothing in this process uses the descriptor after this.
-    unsafe { libc::close(end.as_raw_fd()) };
 }
 
 impl Tx for Writing {

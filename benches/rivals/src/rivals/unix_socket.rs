@@ -1,18 +1,15 @@
 //! A pair of Unix sockets that keep the borders of messages, with sleeping ends.
 
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
-use super::pipe::{PipePair, close};
+use crate::inherited::Inherited;
 use crate::rival::{Result, Rival, Rx, Tx};
 
 /// Socket pairs that the actors inherit.
-pub struct UnixSocket {
-    lanes: Vec<PipePair>,
-}
+pub struct UnixSocket(Inherited);
 
 /// Either end.
 pub struct SocketEnd {
@@ -25,28 +22,20 @@ impl<const BYTES: usize> Rival<BYTES> for UnixSocket {
     type Rx = SocketEnd;
 
     fn prepare(_place: &Path, lanes: usize, _readers: usize) -> Result<UnixSocket> {
-        let pair = || {
-            let (one, other) =
-                socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-            Ok((ManuallyDrop::new(one), ManuallyDrop::new(other)))
-        };
-        Ok(UnixSocket { lanes: (0..lanes).map(|_| pair()).collect::<nix::Result<_>>()? })
+        let pair = || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        Ok(UnixSocket(Inherited::make(lanes, pair)?))
     }
 
     fn started(&self) {
-        for (one, other) in &self.lanes {
-            close(one);
-            close(other);
-        }
+        self.0.close();
     }
 
     fn tx(&self, lane: usize) -> Result<SocketEnd> {
-        close(&self.lanes[lane].0);
-        Ok(SocketEnd { socket: self.lanes[lane].1.try_clone()?, payload: Box::default() })
+        Ok(SocketEnd { socket: self.0.sending(lane)?, payload: Box::default() })
     }
 
     fn rx(&self, lane: usize, _reader: usize) -> Result<SocketEnd> {
-        Ok(SocketEnd { socket: self.lanes[lane].0.try_clone()?, payload: vec![0; BYTES].into() })
+        Ok(SocketEnd { socket: self.0.receiving(lane)?, payload: vec![0; BYTES].into() })
     }
 }
 
