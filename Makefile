@@ -34,19 +34,22 @@ build: tools-present ## the program, optimised: target/release/railbus
 library: tools-present ## the C library: target/release/librailbus.so and librailbus.a
 	$(CARGO) build --package railbus-ffi --lib $(if $(filter release,$(PROFILE)),--release)
 
-demo: build ## the main job on real input, with real kills, and latency beside the limit (30 s)
-	@$(RAILBUS) demo
+# Built for a short wait (profile `demo` in Cargo.toml), without the commands whose crates take a while to build.
+demo: tools-present ## the main job on real input, with real kills, and latency beside the limit (30 s)
+	$(CARGO) build --profile demo --no-default-features --package railbus-tools
+	@target/demo/railbus demo
 
-test: fmt-present test-tools go-conformance ## format, lints and all tests (some minutes)
+test: fmt-present test-tools ## format, lints and all tests (some minutes)
+	@$(MAKE) --no-print-directory go-conformance PROFILE=debug
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --quiet
-	@$(MAKE) --no-print-directory layout-fresh python-ready
+	@$(MAKE) --no-print-directory layout-fresh python-ready PROFILE=debug
 	@sh bindings/python/venv.sh tools/tests/requirements.txt > /dev/null || \
 		echo "without Python's packages, the tests of exported files, metrics and spans are skipped" >&2
 	$(CARGO) test --workspace --no-fail-fast
-	@$(MAKE) --no-print-directory python-test
-	@$(MAKE) --no-print-directory test-go
+	@$(MAKE) --no-print-directory python-test PROFILE=debug
+	@$(MAKE) --no-print-directory test-go PROFILE=debug
 
 test-deep: fmt-present test-tools go-conformance ## the same with deeper models and thousands of kills (an hour)
 	@$(MAKE) --no-print-directory python-ready fuzz-builds

@@ -49,7 +49,7 @@ def static_library() -> str:
     command = [
         cargo,
         "build",
-        "--release",
+        *([] if os.environ.get("RAILBUS_PROFILE") == "debug" else ["--release"]),
         "--package",
         "railbus-ffi",
         "--message-format",

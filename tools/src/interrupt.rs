@@ -54,6 +54,7 @@ pub(crate) fn sleep_until(deadline: Instant) -> bool {
 }
 
 /// Requests to finish, as a signal does: the program's other threads end.
+#[cfg(feature = "metrics")]
 pub(crate) fn ask() {
     ASKED.store(true, Ordering::Relaxed);
 }

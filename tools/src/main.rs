@@ -3,7 +3,6 @@
 //! One file for each command in `commands`; shared code lies beside them. `bench`, `demo` and
 //! `doctor` are programs of their own behind one name.
 
-mod bench;
 mod commands;
 mod confirm;
 mod demo;
@@ -11,11 +10,13 @@ mod doctor;
 mod failure;
 mod framing;
 mod interrupt;
+#[cfg(feature = "metrics")]
 mod metrics;
 mod observe;
 mod open;
 mod output;
 mod progress;
+#[cfg(feature = "top")]
 mod top;
 #[cfg(feature = "otlp")]
 mod trace;
@@ -54,7 +55,9 @@ enum Verb {
     Ls(commands::ls::LsArgs),
     Info(commands::info::InfoArgs),
     Stat(commands::stat::StatArgs),
+    #[cfg(feature = "top")]
     Top(top::TopArgs),
+    #[cfg(feature = "metrics")]
     Metrics(metrics::MetricsArgs),
     #[cfg(feature = "otlp")]
     Trace(trace::TraceArgs),
@@ -85,7 +88,7 @@ enum Verb {
     Prune(commands::prune::PruneArgs),
     Doctor(doctor::DoctorArgs),
     #[command(after_help = BENCH_EXAMPLES)]
-    Bench(bench::args::BenchArgs),
+    Bench(railbus_bench::args::BenchArgs),
     Completions(commands::completions::CompletionsArgs),
 }
 
@@ -115,9 +118,11 @@ fn main() -> ExitCode {
         Verb::Create(args) => commands::create::run(args),
         Verb::Ls(args) => commands::ls::run(args),
         Verb::Info(args) => commands::info::run(args),
+        #[cfg(feature = "metrics")]
         Verb::Metrics(args) => metrics::run(args),
         #[cfg(feature = "otlp")]
         Verb::Trace(args) => trace::run(args),
+        #[cfg(feature = "top")]
         Verb::Top(args) => top::run(args),
         Verb::Hist(args) => commands::hist::run(args),
         Verb::Stat(args) => commands::stat::run(args),
@@ -144,7 +149,7 @@ fn main() -> ExitCode {
         Verb::Rm(args) => commands::rm::run(args),
         Verb::Prune(args) => commands::prune::run(args),
         Verb::Doctor(args) => return ExitCode::from(doctor::run(args)),
-        Verb::Bench(args) => return ExitCode::from(bench::run(args)),
+        Verb::Bench(args) => return ExitCode::from(railbus_bench::run(args)),
         Verb::Completions(args) => commands::completions::run(args),
     };
     ExitCode::from(outcome.map_or_else(|failure| failure.tell(), |()| 0))

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use hdrhistogram::Histogram;
 use railbus::latency::Distribution;
 use railbus::{ChannelName, Error};
+use railbus_bench::hgrm;
 
-use crate::bench::hgrm;
 use crate::commands::ls::align;
 use crate::failure::{Failure, Outcome};
 use crate::observe::text::ns_text;

@@ -95,6 +95,7 @@ pub(crate) struct ChannelView {
     /// The participants: producers first.
     pub(crate) participants: Vec<ParticipantView>,
     /// Whether every user may read it.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "the page shows only such channels"))]
     #[serde(skip)]
     pub(crate) is_public: bool,
     /// The distributions themselves.

@@ -19,13 +19,12 @@ use serde::{Deserialize, Serialize};
 use super::args::LatencyArgs;
 use super::channel::Stage;
 use super::limit::{self, BareWords};
-use super::payload::Payload;
-use super::pingpong::{Path, pong};
+use super::pingpong::{self, Ends, Path, Trips};
 use super::plan::{Plan, Role};
 use super::rings::{self, Visitor};
 use super::run::Run;
 use super::statistics::{self, Bin, Block, Counts, add_counts, histogram, to_counts};
-use super::transport::{Attempted, Lane, Pace, Receiver, Sender, Site, Tight, Transport, Yield};
+use super::transport::{Attempted, Chosen, Lane, Site, Transport};
 use super::{futex, processes};
 
 /// The modes of announced blocks.
@@ -127,29 +126,18 @@ impl Visitor for Work<'_> {
 
     fn visit<T: Transport>(self) -> Self::Output {
         let site = self.0;
-        let leads = site.plan.role == Role::Ping;
-        match (leads, site.plan.futex_limit) {
-            (true, false) => lead_over::<T>(site, limit::leading_ends(site)),
-            (true, true) => lead_over::<T>(site, futex::leading_ends(site)),
-            (false, false) => follow_over::<T>(site, limit::following_ends(site)),
-            (false, true) => follow_over::<T>(site, futex::following_ends(site)),
+        let pace = Chosen { yields: site.plan.yields, spins: 0 };
+        match site.plan.role {
+            Role::Ping => {
+                let ends = (T::sender(site, Lane::There)?, T::receiver(site, Lane::Back)?);
+                to_value(lead(site, Box::new(Ends::new(ends, pace))))
+            }
+            _ => {
+                let ends = (T::sender(site, Lane::Back)?, T::receiver(site, Lane::There)?);
+                to_value(follow(site, Box::new(Ends::new(ends, pace))))
+            }
         }
     }
-}
-
-fn lead_over<T: Transport>(site: Site<'_>, ends: (impl Sender, impl Receiver)) -> Result<serde_json::Value> {
-    to_value(if site.plan.yields { lead::<T, _>(site, ends, Yield) } else { lead::<T, _>(site, ends, Tight) })
-}
-
-fn follow_over<T: Transport>(
-    site: Site<'_>,
-    ends: (impl Sender, impl Receiver),
-) -> Result<serde_json::Value> {
-    to_value(if site.plan.yields {
-        follow::<T, _>(site, ends, Yield)
-    } else {
-        follow::<T, _>(site, ends, Tight)
-    })
 }
 
 fn to_value<R: Serialize>(outcome: Attempted<R>) -> Result<serde_json::Value> {
@@ -158,18 +146,19 @@ fn to_value<R: Serialize>(outcome: Attempted<R>) -> Result<serde_json::Value> {
 }
 
 /// Ping.
-fn lead<T: Transport, P: Pace>(
-    site: Site<'_>,
-    limit_ends: (impl Sender, impl Receiver),
-    pace: P,
-) -> Attempted<PingResult> {
+fn lead(site: Site<'_>, channel: Box<dyn Trips + '_>) -> Attempted<PingResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
     let rest_ticks = if plan.futex_limit { clock.ticks(REST_NS) } else { 0.0 };
-    let mut limit = Path::new(limit_ends, 8).with_rest(rest_ticks);
-    let mut bare = plan.futex_limit.then(|| Path::new(limit::leading_ends(site), 8));
-    let ends = (T::sender(site, Lane::There)?, T::receiver(site, Lane::Back)?);
-    let mut channel = Path::new(ends, plan.payload_bytes).with_rest(rest_ticks);
+    let bare_words = || pingpong::of_limit(limit::leading_ends(site), plan.yields);
+    let limit = if plan.futex_limit {
+        pingpong::of_limit(futex::leading_ends(site), plan.yields)
+    } else {
+        bare_words()
+    };
+    let mut limit = Path::new(limit, 8).with_rest(rest_ticks);
+    let mut bare = plan.futex_limit.then(|| Path::new(bare_words(), 8));
+    let mut channel = Path::new(channel, plan.payload_bytes).with_rest(rest_ticks);
     arena.meet(plan.worker, plan.workers);
     let limit_ns = plan.block_ns * LIMIT_SHARE;
     let channel_ns = plan.block_ns - limit_ns;
@@ -180,36 +169,36 @@ fn lead<T: Transport, P: Pace>(
     };
     for _ in 0..2 {
         // Twice, because cold caches slow the first pilot, which would make the first block short.
-        limit.part(limit_ns / 10.0, |count| announce(mode::LIMIT, count), clock, pace)?;
-        channel.part(channel_ns / 10.0, |count| announce(mode::CHANNEL, count), clock, pace)?;
+        limit.part(limit_ns / 10.0, |count| announce(mode::LIMIT, count), clock)?;
+        channel.part(channel_ns / 10.0, |count| announce(mode::CHANNEL, count), clock)?;
     }
     // The bare round trip now: that of the limit just measured, if the limit is the bare words.
     let mut bare_ns = |limit_ns: f64, announce: &mut dyn FnMut(u64, u64)| -> Attempted<f64> {
         let Some(bare) = &mut bare else { return Ok(limit_ns) };
-        bare.part(BARE_NS, |count| announce(mode::BARE, count), clock, pace)?;
+        bare.part(BARE_NS, |count| announce(mode::BARE, count), clock)?;
         Ok(bare.trimmed_ns())
     };
     let mut found: Vec<_> = Bin::ALL.map(|bin| (bin, histogram(), histogram())).into();
     let mut blocks = Vec::new();
     let (mut events, mut length_ns) = (0, 0.0);
     let end = clock.now().wrapping_add(clock.ticks(plan.seconds * 1e9) as u64);
-    limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock, pace)?;
+    limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock)?;
     let mut limit_before_ns = limit.trimmed_ns();
     let mut bare_before_ns = bare_ns(limit_before_ns, &mut announce)?;
     while blocks.is_empty() || clock.now() < end {
         let first = channel.next;
         length_ns += match plan.rate {
             None => {
-                channel.part(channel_ns, |count| announce(mode::CHANNEL, count), clock, pace)?;
+                channel.part(channel_ns, |count| announce(mode::CHANNEL, count), clock)?;
                 channel.round_trip_ns * (channel.next - first) as f64
             }
             Some(rate) => {
                 let announce = |count| announce(mode::CHANNEL, count);
-                channel.open_loop_part(rate, channel_ns, announce, clock, pace)?
+                channel.open_loop_part(rate, channel_ns, announce, clock)?
             }
         };
         events += channel.next - first;
-        limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock, pace)?;
+        limit.part(limit_ns, |count| announce(mode::LIMIT, count), clock)?;
         let limit_after_ns = limit.trimmed_ns();
         let bare_after_ns = bare_ns(limit_after_ns, &mut announce)?;
         let block = Block {
@@ -236,32 +225,22 @@ fn lead<T: Transport, P: Pace>(
 }
 
 /// Pong.
-fn follow<T: Transport, P: Pace>(
-    site: Site<'_>,
-    mut limit: (impl Sender, impl Receiver),
-    pace: P,
-) -> Attempted<()> {
+fn follow(site: Site<'_>, channel: Box<dyn Trips + '_>) -> Attempted<()> {
     let Site { plan, arena } = site;
-    let mut bare = limit::following_ends(site);
-    let mut channel = (T::sender(site, Lane::Back)?, T::receiver(site, Lane::There)?);
-    let limit_payload = Payload::new(8);
-    let payload = Payload::new(plan.payload_bytes);
+    let bare_words = || pingpong::of_limit(limit::following_ends(site), plan.yields);
+    let limit = if plan.futex_limit {
+        pingpong::of_limit(futex::following_ends(site), plan.yields)
+    } else {
+        bare_words()
+    };
+    let (mut limit, mut bare) = (Path::new(limit, 8), Path::new(bare_words(), 8));
+    let mut channel = Path::new(channel, plan.payload_bytes);
     arena.meet(plan.worker, plan.workers);
-    let (mut limit_next, mut channel_next, mut bare_next) = (0, 0, 0);
     for block in 1.. {
         match arena.await_block(block, plan.yields) {
-            (mode::LIMIT, count) => {
-                limit = pong(limit, &limit_payload, limit_next, count, pace)?;
-                limit_next += count;
-            }
-            (mode::BARE, count) => {
-                bare = pong(bare, &limit_payload, bare_next, count, pace)?;
-                bare_next += count;
-            }
-            (mode::CHANNEL, count) => {
-                channel = pong(channel, &payload, channel_next, count, pace)?;
-                channel_next += count;
-            }
+            (mode::LIMIT, count) => limit.answer(count)?,
+            (mode::BARE, count) => bare.answer(count)?,
+            (mode::CHANNEL, count) => channel.answer(count)?,
             _ => break,
         }
     }

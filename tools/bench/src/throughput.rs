@@ -21,12 +21,12 @@ use super::channel::Stage;
 use super::copy::{self, Copying};
 use super::exchange::{Received, consume, consume_in_order, produce};
 use super::payload::{Payload, tag};
-use super::pingpong::{Path, pong};
+use super::pingpong::{Path, of_limit};
 use super::plan::{Plan, Role};
 use super::rings::{self, Visitor};
 use super::run::Run;
 use super::statistics::Block;
-use super::transport::{Attempted, Lane, Pace, Sender, Site, Slip, Transport, Yield};
+use super::transport::{Attempted, Chosen, Lane, Sender, Site, Transport};
 use super::{limit, processes};
 
 /// The modes of announced parts.
@@ -131,14 +131,11 @@ impl Visitor for ThroughputWork<'_> {
 }
 
 fn work_over<T: Transport>(site: Site<'_>) -> Result<serde_json::Value> {
-    let slip = Slip(site.plan.slip);
-    let outcome = match (site.plan.role, site.plan.index, site.plan.yields) {
-        (Role::Producer, 0, false) => return to_value(lead::<T, _>(site, slip)),
-        (Role::Producer, 0, true) => return to_value(lead::<T, _>(site, Yield)),
-        (Role::Producer, _, false) => follow_producing::<T, _>(site, slip),
-        (Role::Producer, _, true) => follow_producing::<T, _>(site, Yield),
-        (_, _, false) => follow_consuming::<T, _, _>(site, slip, Slip(COPY_SLIP)),
-        (_, _, true) => follow_consuming::<T, _, _>(site, Yield, Yield),
+    let pace = Chosen { yields: site.plan.yields, spins: site.plan.slip };
+    let outcome = match (site.plan.role, site.plan.index) {
+        (Role::Producer, 0) => return to_value(lead::<T>(site, pace)),
+        (Role::Producer, _) => follow_producing::<T>(site, pace),
+        _ => follow_consuming::<T>(site, pace, Chosen { spins: COPY_SLIP, ..pace }),
     };
     to_value(outcome)
 }
@@ -158,22 +155,19 @@ fn finish(site: Site<'_>, number: u64, received: &Received) {
 }
 
 /// A consumer.
-fn follow_consuming<T: Transport, P: Pace, Q: Pace>(site: Site<'_>, pace: P, copy_pace: Q) -> Attempted<()> {
+fn follow_consuming<T: Transport>(site: Site<'_>, pace: Chosen, copy_pace: Chosen) -> Attempted<()> {
     let Site { plan, arena } = site;
     let mut receiver = T::receiver(site, Lane::There)?;
     let mut copy = copy::limit_receiver(site)?;
-    let mut bare = limit::following_ends(site);
-    let (payload, bare_payload) = (Payload::new(plan.payload_bytes), Payload::new(8));
+    let mut bare = Path::new(of_limit(limit::following_ends(site), plan.yields), 8);
+    let payload = Payload::new(plan.payload_bytes);
     let all = plan.kind != Kind::Queue || plan.consumers == 1;
-    let (mut received, mut copied, mut bare_next) = (Received::new(all), Received::new(true), 0);
+    let (mut received, mut copied) = (Received::new(all), Received::new(true));
     let mut target = 0;
     arena.meet(plan.worker, plan.workers);
     for number in 1.. {
         match arena.await_block(number, plan.yields) {
-            (mode::BARE, count) if plan.index == 0 => {
-                bare = pong(bare, &bare_payload, bare_next, count, copy_pace)?;
-                bare_next += count;
-            }
+            (mode::BARE, count) if plan.index == 0 => bare.answer(count)?,
             (mode::COPY, count) if plan.index == 0 => {
                 let target = copied.events + count;
                 copy = consume_in_order(copy, &payload, &mut copied, target, 1, copy_pace)?;
@@ -195,7 +189,7 @@ fn follow_consuming<T: Transport, P: Pace, Q: Pace>(site: Site<'_>, pace: P, cop
 }
 
 /// A producer that does not lead.
-fn follow_producing<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted<()> {
+fn follow_producing<T: Transport>(site: Site<'_>, pace: Chosen) -> Attempted<()> {
     let Site { plan, arena } = site;
     let mut sender = T::sender(site, Lane::There)?;
     let payload = Payload::new(plan.payload_bytes);
@@ -289,13 +283,13 @@ fn count_for(rate: f64, duration_ns: f64) -> u64 {
 }
 
 /// The leader's share of a part, with an end that is `None` only after a failure.
-fn produce_with<S: Sender, P: Pace>(
+fn produce_with<S: Sender>(
     sender: &mut Option<S>,
     payload: &Payload,
     first: u64,
     count: u64,
     batch: usize,
-    pace: P,
+    pace: Chosen,
 ) -> Attempted<()> {
     let owned =
         sender.take().ok_or_else(|| Error::corrupt("the measurement", "it goes on after a failure"))?;
@@ -304,12 +298,12 @@ fn produce_with<S: Sender, P: Pace>(
 }
 
 /// The first producer.
-fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted<LeaderResult> {
+fn lead<T: Transport>(site: Site<'_>, pace: Chosen) -> Attempted<LeaderResult> {
     let Site { plan, arena } = site;
     let clock = plan.clock;
     let mut sender = Some(T::sender(site, Lane::There)?);
     let mut copy = Some(copy::limit_sender(site)?);
-    let mut bare = Path::new(limit::leading_ends(site), 8);
+    let mut bare = Path::new(of_limit(limit::leading_ends(site), plan.yields), 8);
     let payload = Payload::new(plan.payload_bytes);
     let mut copied = 0;
     arena.meet(plan.worker, plan.workers);
@@ -317,7 +311,7 @@ fn lead<T: Transport, P: Pace>(site: Site<'_>, pace: P) -> Attempted<LeaderResul
     let mut bare_part = |leader: &mut Leader<'_>| -> Attempted<f64> {
         leader.number += 1;
         let number = leader.number;
-        bare.part(BARE_NS, |count| arena.announce(number, mode::BARE, count), clock, pace)?;
+        bare.part(BARE_NS, |count| arena.announce(number, mode::BARE, count), clock)?;
         leader.await_all();
         Ok(bare.trimmed_ns())
     };

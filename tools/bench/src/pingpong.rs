@@ -17,7 +17,7 @@ use railbus::Error;
 use super::clock::Clock;
 use super::payload::{Payload, tag};
 use super::statistics::{KEPT, trimmed_mean};
-use super::transport::{Attempted, Pace, Receiver, Sender};
+use super::transport::{Attempted, Pace, Receiver, Sender, Tight, Yield};
 
 /// The most samples of one part.
 const MAX_SAMPLES: usize = 1 << 20;
@@ -33,11 +33,103 @@ const RESTED_KEPT: f64 = 0.75;
 /// The share of a part in which every round trip is stamped.
 const STAMPED_SHARE: f64 = 1.0 / 3.0;
 
-/// One path of events there and back, and the leader's progress on it.
-pub(super) struct Path<S, R> {
+/// The ends of a path, and the loops over them. A loop is compiled for each kind of ends. The work
+/// of each part is compiled once, in [`Path`].
+pub(super) trait Trips {
+    /// Leader: round trips from number `first` on. A sample is the time of `each` of them. Rests
+    /// for `rest_ticks` before each sample.
+    fn ping(
+        &mut self,
+        payload: &Payload,
+        first: u64,
+        samples: &mut [u64],
+        each: usize,
+        rest_ticks: u64,
+        clock: Clock,
+    ) -> Attempted<()>;
+
+    /// Follower: answers `count` events from number `first` on, with the same tag.
+    fn pong(&mut self, payload: &Payload, first: u64, count: u64) -> Attempted<()>;
+
+    /// Leader: as many events as there are samples, at fixed times. Returns the length of the loop
+    /// in ticks.
+    fn open_loop(
+        &mut self,
+        payload: &Payload,
+        first: u64,
+        samples: &mut [u64],
+        interval_ticks: f64,
+        clock: Clock,
+    ) -> Attempted<u64>;
+}
+
+/// The two ends that a process has.
+pub(super) struct Ends<S, R, P> {
     /// `None` while a loop has the ends: it owns them, so that the compiler can keep them in
     /// registers.
     ends: Option<(S, R)>,
+    pace: P,
+}
+
+impl<S: Sender, R: Receiver, P: Pace> Ends<S, R, P> {
+    /// The ends of a path, with the way in which its loops wait.
+    pub(super) fn new(ends: (S, R), pace: P) -> Ends<S, R, P> {
+        Ends { ends: Some(ends), pace }
+    }
+
+    fn take(&mut self) -> Attempted<(S, R)> {
+        Ok(self.ends.take().ok_or_else(no_ends)?)
+    }
+}
+
+impl<S: Sender, R: Receiver, P: Pace> Trips for Ends<S, R, P> {
+    fn ping(
+        &mut self,
+        payload: &Payload,
+        first: u64,
+        samples: &mut [u64],
+        each: usize,
+        rest_ticks: u64,
+        clock: Clock,
+    ) -> Attempted<()> {
+        let ends = self.take()?;
+        self.ends = Some(ping(ends, payload, first, samples, each, rest_ticks, clock, self.pace)?);
+        Ok(())
+    }
+
+    fn pong(&mut self, payload: &Payload, first: u64, count: u64) -> Attempted<()> {
+        let ends = self.take()?;
+        self.ends = Some(pong(ends, payload, first, count, self.pace)?);
+        Ok(())
+    }
+
+    fn open_loop(
+        &mut self,
+        payload: &Payload,
+        first: u64,
+        samples: &mut [u64],
+        interval_ticks: f64,
+        clock: Clock,
+    ) -> Attempted<u64> {
+        let ends = self.take()?;
+        let (ends, ticks) = open_loop(ends, payload, first, samples, interval_ticks, clock, self.pace)?;
+        self.ends = Some(ends);
+        Ok(ticks)
+    }
+}
+
+/// The ends of a limit as a path has them. Its loops know when they are compiled how they wait, so
+/// that the limit takes no instruction more than it needs.
+pub(super) fn of_limit<'a>(
+    ends: (impl Sender + 'a, impl Receiver + 'a),
+    yields: bool,
+) -> Box<dyn Trips + 'a> {
+    if yields { Box::new(Ends::new(ends, Yield)) } else { Box::new(Ends::new(ends, Tight)) }
+}
+
+/// One path of events there and back, and the leader's progress on it.
+pub(super) struct Path<'a> {
+    ends: Box<dyn Trips + 'a>,
     payload: Payload,
     /// Sequence number of the next event.
     pub(super) next: u64,
@@ -53,11 +145,11 @@ pub(super) struct Path<S, R> {
     filled: usize,
 }
 
-impl<S: Sender, R: Receiver> Path<S, R> {
+impl<'a> Path<'a> {
     /// A path that is not used yet.
-    pub(super) fn new(ends: (S, R), payload_bytes: usize) -> Path<S, R> {
+    pub(super) fn new(ends: Box<dyn Trips + 'a>, payload_bytes: usize) -> Path<'a> {
         Path {
-            ends: Some(ends),
+            ends,
             payload: Payload::new(payload_bytes),
             next: 0,
             rest_ticks: 0,
@@ -70,7 +162,7 @@ impl<S: Sender, R: Receiver> Path<S, R> {
     }
 
     /// The same with a rest before each event.
-    pub(super) fn with_rest(mut self, rest_ticks: f64) -> Path<S, R> {
+    pub(super) fn with_rest(mut self, rest_ticks: f64) -> Path<'a> {
         self.rest_ticks = rest_ticks as u64;
         self
     }
@@ -92,21 +184,20 @@ impl<S: Sender, R: Receiver> Path<S, R> {
 
     /// Leader: a part of about `duration_ns`. `announce` sends the follower the number of events to
     /// answer.
-    pub(super) fn part<P: Pace>(
+    pub(super) fn part(
         &mut self,
         duration_ns: f64,
         announce: impl FnOnce(u64),
         clock: Clock,
-        pace: P,
     ) -> Attempted<()> {
         let (stretches, stamped) = self.counts_for(duration_ns);
         let count = stretches * STRETCH + stamped;
         announce(count as u64);
         let begin = clock.now();
-        self.ping::<P, STRETCH>(stretches, clock, pace)?;
+        self.ping(stretches, STRETCH, clock)?;
         self.trimmed_ns =
             trimmed_mean(&mut self.samples[..stretches], KEPT) * clock.ns_per_tick / STRETCH as f64;
-        self.ping::<P, 1>(stamped, clock, pace)?;
+        self.ping(stamped, 1, clock)?;
         self.filled = stamped;
         if stretches == 0 {
             self.trimmed_ns = trimmed_mean(&mut self.samples[..stamped], RESTED_KEPT) * clock.ns_per_tick;
@@ -116,33 +207,35 @@ impl<S: Sender, R: Receiver> Path<S, R> {
     }
 
     /// Leader: the same as an open loop at `rate` events per second. Returns its duration in ns.
-    pub(super) fn open_loop_part<P: Pace>(
+    pub(super) fn open_loop_part(
         &mut self,
         rate: f64,
         duration_ns: f64,
         announce: impl FnOnce(u64),
         clock: Clock,
-        pace: P,
     ) -> Attempted<f64> {
         let count = ((rate * duration_ns / 1e9) as usize).clamp(MIN_SAMPLES, MAX_SAMPLES);
         announce(count as u64);
-        let ends = self.ends.take().ok_or_else(no_ends)?;
         let samples = &mut self.samples[..count];
         let interval = clock.ticks(1e9 / rate);
-        let (ends, ticks) = open_loop(ends, &self.payload, self.next, samples, interval, clock, pace)?;
-        self.ends = Some(ends);
+        let ticks = self.ends.open_loop(&self.payload, self.next, samples, interval, clock)?;
         self.next += count as u64;
         self.filled = count;
         self.trimmed_ns = trimmed_mean(&mut self.samples[..count], KEPT) * clock.ns_per_tick;
         Ok(clock.ns(ticks))
     }
 
-    fn ping<P: Pace, const EACH: usize>(&mut self, count: usize, clock: Clock, pace: P) -> Attempted<()> {
-        let ends = self.ends.take().ok_or_else(no_ends)?;
+    fn ping(&mut self, count: usize, each: usize, clock: Clock) -> Attempted<()> {
         let samples = &mut self.samples[..count];
-        let rest = self.rest_ticks;
-        self.ends = Some(ping::<S, R, P, EACH>(ends, &self.payload, self.next, samples, rest, clock, pace)?);
-        self.next += (count * EACH) as u64;
+        self.ends.ping(&self.payload, self.next, samples, each, self.rest_ticks, clock)?;
+        self.next += (count * each) as u64;
+        Ok(())
+    }
+
+    /// Follower: answers the next `count` events.
+    pub(super) fn answer(&mut self, count: u64) -> Attempted<()> {
+        self.ends.pong(&self.payload, self.next, count)?;
+        self.next += count;
         Ok(())
     }
 
@@ -163,13 +256,15 @@ fn no_ends() -> Error {
     Error::corrupt("the measurement", "it goes on after a loop has failed")
 }
 
-/// The leader's loop of a ping-pong: a sample is the time of `EACH` round trips.
+/// The leader's loop of a ping-pong: a sample is the time of `each` round trips.
 #[inline(never)]
-fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
+#[allow(clippy::too_many_arguments, reason = "the loop owns everything that it uses")]
+fn ping<S: Sender, R: Receiver, P: Pace>(
     ends: (S, R),
     payload: &Payload,
     first: u64,
     samples: &mut [u64],
+    each: usize,
     rest_ticks: u64,
     clock: Clock,
     pace: P,
@@ -185,7 +280,7 @@ fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
                 start = clock.now();
             }
         }
-        for _ in 0..EACH {
+        for _ in 0..each {
             while !there.send(payload, next)? {
                 pace.full();
             }
@@ -205,7 +300,7 @@ fn ping<S: Sender, R: Receiver, P: Pace, const EACH: usize>(
 
 /// The follower's loop: answers `count` events with the same tag.
 #[inline(never)]
-pub(super) fn pong<S: Sender, R: Receiver, P: Pace>(
+fn pong<S: Sender, R: Receiver, P: Pace>(
     ends: (S, R),
     payload: &Payload,
     first: u64,
@@ -285,7 +380,6 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::bench::transport::Tight;
 
     /// Both ends of a queue in one thread: an event that is sent is its own answer. Refuses to send
     /// for `stall` ticks after the first attempt.
@@ -342,19 +436,18 @@ mod tests {
         let ends = loopback(clock, 0);
         let payload = Payload::new(8);
         ends.0.events.borrow_mut().push_back(7u64.to_le_bytes().to_vec());
-        let error =
-            ping::<_, _, _, 1>(ends, &payload, 0, &mut [0; 4], 0, clock, Tight).err().expect("7 is not 0");
+        let error = ping(ends, &payload, 0, &mut [0; 4], 1, 0, clock, Tight).err().expect("7 is not 0");
         assert!(error.to_string().contains("expected answer number 0, found number 7"), "{error}");
     }
 
     #[test]
     fn a_part_counts_every_round_trip() {
         let clock = Clock::calibrate();
-        let mut path = Path::new(loopback(clock, 0), 24);
+        let mut path = Path::new(of_limit(loopback(clock, 0), false), 24);
         let mut announced = 0;
-        path.part(1e5, |count| announced = count, clock, Tight).expect("all are answered");
+        path.part(1e5, |count| announced = count, clock).expect("all are answered");
         assert_eq!((path.next, announced), (2 * PILOT_SAMPLES as u64, 2 * PILOT_SAMPLES as u64));
-        path.part(1e5, |count| announced += count, clock, Tight).expect("all are answered");
+        path.part(1e5, |count| announced += count, clock).expect("all are answered");
         assert_eq!(path.next, announced);
         assert!(path.trimmed_ns() > 0.0 && path.round_trip_ns > 0.0);
     }

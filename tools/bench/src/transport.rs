@@ -105,24 +105,6 @@ impl Pace for Tight {
     }
 }
 
-/// Pauses for some spins after an empty receive, so that the reader's polling does not take the
-/// line from the writer.
-#[derive(Debug, Clone, Copy)]
-pub struct Slip(pub u32);
-
-impl Pace for Slip {
-    #[inline(always)]
-    fn empty(self) {
-        for _ in 0..self.0 {
-            std::hint::spin_loop();
-        }
-    }
-    #[inline(always)]
-    fn full(self) {
-        std::hint::spin_loop();
-    }
-}
-
 /// Gives the core away. For processes that share a core.
 #[derive(Debug, Clone, Copy)]
 pub struct Yield;
@@ -135,5 +117,31 @@ impl Pace for Yield {
     #[inline(always)]
     fn full(self) {
         std::thread::yield_now();
+    }
+}
+
+/// Chosen for each run: gives the core away, or pauses for some spins after an empty receive, so
+/// that the reader's polling does not take the line from the writer.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// Whether it gives the core away.
+    pub yields: bool,
+    /// The spins after an empty receive otherwise.
+    pub spins: u32,
+}
+
+impl Pace for Chosen {
+    #[inline(always)]
+    fn empty(self) {
+        if self.yields {
+            std::thread::yield_now();
+        }
+        for _ in 0..self.spins {
+            std::hint::spin_loop();
+        }
+    }
+    #[inline(always)]
+    fn full(self) {
+        if self.yields { std::thread::yield_now() } else { std::hint::spin_loop() }
     }
 }

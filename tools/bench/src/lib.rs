@@ -19,36 +19,36 @@
 //! ```
 //! Left out: comparisons with other systems, and any judgement whether a figure is good.
 
-#![allow(unreachable_pub, reason = "in a program, `pub` says what a file offers to the others")]
+#![allow(unreachable_pub, reason = "`pub` says what a file offers to the others")]
 
-pub mod arena;
+mod arena;
 pub mod args;
-pub mod attach;
-pub mod channel;
-pub mod clock;
-pub mod copy;
-pub mod exchange;
-pub mod futex;
+mod attach;
+mod channel;
+mod clock;
+mod copy;
+mod exchange;
+mod futex;
 pub mod hgrm;
-pub mod idle;
-pub mod jitter;
-pub mod judgement;
-pub mod latency;
-pub mod limit;
-pub mod payload;
-pub mod pingpong;
-pub mod plan;
-pub mod processes;
-pub mod report;
-pub mod rings;
-pub mod run;
-pub mod setting;
-pub mod statistics;
-pub mod table;
-pub mod throughput;
-pub mod topology;
-pub mod transport;
-pub mod worker;
+mod idle;
+mod jitter;
+mod judgement;
+mod latency;
+mod limit;
+mod payload;
+mod pingpong;
+mod plan;
+mod processes;
+mod report;
+mod rings;
+mod run;
+mod setting;
+mod statistics;
+mod table;
+mod throughput;
+mod topology;
+mod transport;
+mod worker;
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;

@@ -223,7 +223,7 @@ mod tests {
             for batch in [1, 3] {
                 let script = Script(tags.clone(), payload.clone());
                 let mut received = Received::new(true);
-                let pace = crate::bench::transport::Tight;
+                let pace = crate::transport::Tight;
                 let outcome = consume_in_order(script, &payload, &mut received, 4, batch, pace);
                 assert_eq!(outcome.is_ok(), good, "{tags:?} in batches of {batch}");
             }
