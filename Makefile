@@ -106,13 +106,15 @@ lint: fmt-present ## format and lints only
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 
-install: build install-library ## program, completions and C library, under PREFIX (/usr/local), below DESTDIR if set
+install: build install-library ## program, completions, manual pages and C library, under PREFIX (/usr/local), below DESTDIR if set
 	install -D -m 755 $(RAILBUS) $(DESTDIR)$(PREFIX)/bin/railbus
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(RAILBUS) completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/railbus
 	$(RAILBUS) completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_railbus
 	$(RAILBUS) completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/railbus.fish
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	$(RAILBUS) man $(DESTDIR)$(PREFIX)/share/man/man1
 
 install-library: library ## only the C library: static and shared, header, pkg-config files
 	install -D -m 755 target/$(PROFILE)/librailbus.so $(DESTDIR)$(LIBDIR)/librailbus.so.$(VERSION)

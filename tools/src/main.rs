@@ -90,6 +90,7 @@ enum Verb {
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(railbus_bench::args::BenchArgs),
     Completions(commands::completions::CompletionsArgs),
+    Man(commands::man::ManArgs),
 }
 
 const BENCH_EXAMPLES: &str = "\
@@ -151,6 +152,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => return ExitCode::from(doctor::run(args)),
         Verb::Bench(args) => return ExitCode::from(railbus_bench::run(args)),
         Verb::Completions(args) => commands::completions::run(args),
+        Verb::Man(args) => commands::man::run(args),
     };
     ExitCode::from(outcome.map_or_else(|failure| failure.tell(), |()| 0))
 }

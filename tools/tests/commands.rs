@@ -403,6 +403,7 @@ fn every_command_has_help_with_examples() {
         "doctor",
         "bench",
         "completions",
+        "man",
     ] {
         let help = base.fine(&format!("{verb} --help"));
         assert!(help.contains("Examples:\n") && help.contains(&format!("railbus {verb}")), "{verb}: {help}");
@@ -434,6 +435,23 @@ fn completions_for_the_usual_shells() {
         Err(error) => println!("skipped: no bash here: {error}"),
     }
     assert_eq!(base.fails("completions tcsh").0, 2);
+}
+
+#[test]
+fn a_manual_page_for_each_command() {
+    let base = Base::new();
+    let pages = base.file("pages");
+    let (code, said) = base.fails(&format!("man {}", pages.display()));
+    assert!(code == 1 && said.contains("directory that exists"), "{code}: {said}");
+    std::fs::create_dir(&pages).expect("a directory");
+    base.fine(&format!("man {}", pages.display()));
+    for (page, text) in
+        [("railbus", "railbus"), ("railbus-sub", "BUS/CHANNEL"), ("railbus-bench-latency", "cores")]
+    {
+        let page = std::fs::read_to_string(pages.join(format!("{page}.1"))).expect("a page");
+        assert!(page.starts_with(".ie") && page.contains(text), "{page}");
+    }
+    assert!(!pages.join("railbus-demo-actor.1").exists());
 }
 
 #[test]

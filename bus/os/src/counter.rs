@@ -48,11 +48,17 @@ pub fn distrust() -> Option<&'static str> {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(unused_unsafe, reason = "the function is safe in newer releases of Rust than the oldest supported")]
+fn cpuid(leaf: u32) -> std::arch::x86_64::CpuidResult {
+    // SAFETY: every processor of this architecture has the instruction.
+    unsafe { std::arch::x86_64::__cpuid(leaf) }
+}
+
+#[cfg(target_arch = "x86_64")]
 fn look() -> Option<String> {
-    use std::arch::x86_64::__cpuid;
     const POWER_LEAF: u32 = 0x8000_0007;
     const INVARIANT: u32 = 1 << 8;
-    if __cpuid(0x8000_0000).eax < POWER_LEAF || __cpuid(POWER_LEAF).edx & INVARIANT == 0 {
+    if cpuid(0x8000_0000).eax < POWER_LEAF || cpuid(POWER_LEAF).edx & INVARIANT == 0 {
         return Some("the processor does not promise an invariant time stamp counter".to_owned());
     }
     let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";

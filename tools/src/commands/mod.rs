@@ -17,6 +17,7 @@ pub(crate) mod journald;
 mod keys;
 mod loss;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod prune;
 pub(crate) mod publish;
 mod publish_jobs;

@@ -82,7 +82,9 @@ impl<P: Pipeline> Writer<P> {
     }
 
     fn advance_written(&mut self) {
-        while let Some(flight) = self.flights.pop_front_if(|flight| flight.completed) {
+        while self.flights.front().is_some_and(|flight| flight.completed)
+            && let Some(flight) = self.flights.pop_front()
+        {
             let seals = flight.kind == BlockKind::Seal;
             let behind = Behind { position: flight.end_position, sequence: flight.sequence + 1 };
             let end_offset = flight.offset + flight.bytes as u64;

@@ -75,7 +75,9 @@ impl Stated {
     /// Records that every block before this one is durable.
     pub(super) fn durable(&mut self, before: u64) {
         for kind in &mut self.0 {
-            while let Some(state) = kind.pending.pop_front_if(|state| state.sequence < before) {
+            while kind.pending.front().is_some_and(|state| state.sequence < before)
+                && let Some(state) = kind.pending.pop_front()
+            {
                 kind.durable_in = Some(state.segment);
                 kind.durable = state.count;
             }

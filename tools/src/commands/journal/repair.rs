@@ -64,14 +64,15 @@ pub(crate) fn run(args: &JournalRepairArgs) -> Outcome {
         }
     }
     let _lock = files.lock(PATIENCE)?;
-    let repaired = match args.quarantine {
-        true => recovery::repair(&files, directory, realtime_ns())?,
+    let repaired = if args.quarantine {
+        recovery::repair(&files, directory, realtime_ns())?
+    } else {
         // A writer checks the newest segment and the blocks that vouch for the others. Here
         // everything is checked.
-        false if let Some(corruption) = recovery::examine(&files, directory, Checks::FULL)?.corrupt => {
+        if let Some(corruption) = recovery::examine(&files, directory, Checks::FULL)?.corrupt {
             return Err(recovery::corrupt(directory, &corruption).into());
         }
-        false => Repair::default(),
+        Repair::default()
     };
     let recovered = recovery::recover(&files, directory)?;
     if args.json {
