@@ -102,6 +102,10 @@ const (
 	ErrRemoved Code = C.RAILBUS_REMOVED
 	// ErrNotSequenced says that the publisher does not number its events: open it with a name and Sequenced.
 	ErrNotSequenced Code = C.RAILBUS_NOT_SEQUENCED
+	// ErrDuplicate says that the queue holds an unfinished event with this unique key. Nothing was published.
+	ErrDuplicate Code = C.RAILBUS_DUPLICATE
+	// ErrNotUnique says that the queue keeps no unique keys: create it with Unique.
+	ErrNotUnique Code = C.RAILBUS_NOT_UNIQUE
 	// ErrPanic says that railbus has a bug. The handle can only be closed.
 	ErrPanic Code = C.RAILBUS_PANIC
 )
@@ -116,6 +120,7 @@ var symbols = map[Code]string{
 	ErrWrongLength: "WRONG_LENGTH", ErrNotHeld: "NOT_HELD", ErrClaim: "CLAIM", ErrWrongVersion: "WRONG_VERSION",
 	ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
 	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED", ErrRemoved: "REMOVED",
+	ErrDuplicate: "DUPLICATE", ErrNotUnique: "NOT_UNIQUE",
 }
 
 // String returns the name of the code in railbus.h, without the prefix RAILBUS_: "TIMED_OUT".

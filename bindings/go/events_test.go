@@ -461,7 +461,10 @@ func TestStartsAndDurableSubscriptions(t *testing.T) {
 		for _, start := range []struct {
 			at    railbus.Start
 			first int
-		}{{railbus.Oldest, 0}, {railbus.At(positions[3]), 3}, {railbus.At(positions[0]), 0}} {
+		}{
+			{railbus.Oldest, 0}, {railbus.At(positions[3]), 3}, {railbus.At(positions[0]), 0},
+			{railbus.Last(1), 4}, {railbus.Last(3), 2}, {railbus.Last(9), 0},
+		} {
 			subscriber := must(channel.Subscriber(railbus.SubscriberOptions{Start: start.at}))(t)
 			event := must(subscriber.TryRecv())(t)
 			wantText(t, event, start.first)

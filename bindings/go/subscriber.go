@@ -39,6 +39,10 @@ var (
 // At starts at a position, which must be retained and the start of an event.
 func At(position uint64) Start { return Start{C.RAILBUS_START_POSITION, position} }
 
+// Last starts at the last events that are retained: so many, or all if there are fewer. Not for a subscriber that
+// follows the journal.
+func Last(events uint64) Start { return Start{C.RAILBUS_START_LAST, events} }
+
 // Since starts at the first event recorded at a time or later, for a subscriber that follows the journal.
 func Since(when time.Time) Start { return Start{C.RAILBUS_START_TIME, uint64(max(when.UnixNano(), 0))} }
 

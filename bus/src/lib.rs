@@ -83,8 +83,9 @@
 //!
 //! # Where a subscriber starts
 //!
-//! Behind the last event by default ([`Start::Live`]), or at the oldest event in the ring, or at a
-//! position. A [durable](SubscribeOptions::durable) name that exists resumes where it was.
+//! Behind the last event by default ([`Start::Live`]), or at the last events ([`Start::Last`]), at
+//! the oldest event in the ring, or at a position. A [durable](SubscribeOptions::durable) name that
+//! exists resumes where it was.
 //!
 //! # Sizes
 //!

@@ -94,6 +94,9 @@ static railbus_reader_options options(void) {
         (number("until_closed", 0) ? RAILBUS_UNTIL_CLOSED : 0) | (number("manual", 0) ? RAILBUS_MANUAL : 0);
     if (strcmp(start, "oldest") == 0) {
         options.start = RAILBUS_START_OLDEST;
+    } else if (strncmp(start, "last:", 5) == 0) {
+        options.start = RAILBUS_START_LAST;
+        options.position = strtoull(start + 5, NULL, 10);
     } else if (strcmp(start, "live") != 0) {
         options.start = RAILBUS_START_POSITION;
         options.position = number("start", 0);

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"railbus"
@@ -22,11 +23,15 @@ func readerOptions(given arguments) (options railbus.SubscriberOptions, err erro
 	case "oldest":
 		options.Start = railbus.Oldest
 	default:
-		position, err := strconv.ParseUint(start, 10, 64)
+		number, last := strings.CutPrefix(start, "last:")
+		value, err := strconv.ParseUint(number, 10, 64)
 		if err != nil {
 			return options, fmt.Errorf("%w: start %q", errUsage, start)
 		}
-		options.Start = railbus.At(position)
+		options.Start = railbus.At(value)
+		if last {
+			options.Start = railbus.Last(value)
+		}
 	}
 	return options, nil
 }

@@ -18,6 +18,7 @@ import railbus
 from payload import WAIT, Tally, attributes_of, payload_of
 from probes import run_probes
 from railbus import Bus, Channel, Producer, Publisher
+from railbus.records import Start
 from receive import bridge, into, receive
 from replay import replayed
 
@@ -157,9 +158,17 @@ def publish_batches(
             tally.add(payload, 0)
 
 
+def start_of(text: str) -> Start:
+    if text == "live":
+        return "live"
+    if text == "oldest":
+        return "oldest"
+    return ("last", int(text[5:])) if text.startswith("last:") else int(text)
+
+
 def subscribe(keys: Keys, handles: ExitStack) -> str:
     channel = keys.attach(handles)
-    start = keys.text("start", "live")
+    start = start_of(keys.text("start", "live"))
     durable, until_closed = keys.flag("durable"), keys.flag("until_closed")
     subscriber = channel.subscriber(
         name=keys.given.get("name"),
@@ -167,7 +176,7 @@ def subscribe(keys: Keys, handles: ExitStack) -> str:
         lossy=keys.flag("lossy"),
         manual=keys.flag("manual"),
         until_closed=until_closed,
-        start=start if start in ("live", "oldest") else int(start),  # type: ignore[arg-type]
+        start=start,
     )
     handles.enter_context(subscriber)
     mode, events = keys.text("mode", "receive"), keys.number("events")

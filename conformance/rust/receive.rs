@@ -117,7 +117,10 @@ pub(crate) fn subscribe(arguments: &Arguments) -> Result<(), Failed> {
         .start(match arguments.text("start", "live").as_str() {
             "live" => Start::Live,
             "oldest" => Start::Oldest,
-            _ => Start::Position(arguments.number("start", 0)),
+            start => match start.strip_prefix("last:") {
+                Some(events) => Start::Last(events.parse().expect("last:N is a number of events")),
+                None => Start::Position(arguments.number("start", 0)),
+            },
         });
     let channel = arguments.channel()?;
     let mut any = Any::open(&channel, &options)?;

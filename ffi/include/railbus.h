@@ -518,6 +518,12 @@
 #define RAILBUS_START_TIME 3
 
 /**
+ * Start: at the last `position` events that are retained, or at all if there are fewer. Not for
+ * readers that follow the journal.
+ */
+#define RAILBUS_START_LAST 4
+
+/**
  * The end of an event: a worker has done it.
  */
 #define RAILBUS_END_DONE 1
@@ -1418,7 +1424,7 @@ typedef struct railbus_reader_options {
      */
     uint64_t spin_ns;
     /**
-     * With `RAILBUS_START_POSITION`: the position.
+     * With `RAILBUS_START_POSITION`: the position. With `RAILBUS_START_LAST`: how many events.
      */
     uint64_t position;
     /**

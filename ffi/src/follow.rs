@@ -56,6 +56,10 @@ impl Following {
                 RAILBUS_START_OLDEST => Seek::Beginning,
                 RAILBUS_START_POSITION => Seek::Position(given.position),
                 RAILBUS_START_TIME => Seek::Time(given.time_ns),
+                RAILBUS_START_LAST => {
+                    let why = "start RAILBUS_START_LAST is for readers of the ring: do not set `follow`";
+                    return Err(Failure::invalid(why));
+                }
                 other => {
                     return Err(Failure::invalid(format!("start {other}: must be one of RAILBUS_START_")));
                 }

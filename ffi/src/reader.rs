@@ -134,6 +134,7 @@ pub unsafe extern "C" fn railbus_reader_open(
                 RAILBUS_START_LIVE => Start::Live,
                 RAILBUS_START_OLDEST => Start::Oldest,
                 RAILBUS_START_POSITION => Start::Position(given.position),
+                RAILBUS_START_LAST => Start::Last(given.position),
                 RAILBUS_START_TIME => {
                     let why = "start RAILBUS_START_TIME is for readers that follow the journal: set `follow`";
                     return Err(Failure::invalid(why));

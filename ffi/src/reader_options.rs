@@ -27,6 +27,9 @@ pub const RAILBUS_START_OLDEST: u32 = 1;
 pub const RAILBUS_START_POSITION: u32 = 2;
 /// Start: at the first event recorded at `time_ns` or later. Only for readers that follow the journal.
 pub const RAILBUS_START_TIME: u32 = 3;
+/// Start: at the last `position` events that are retained, or at all if there are fewer. Not for
+/// readers that follow the journal.
+pub const RAILBUS_START_LAST: u32 = 4;
 
 /// How a reader behaves. Initialise it with `RAILBUS_READER_OPTIONS_INIT`; zero is the default of
 /// everything.
@@ -48,7 +51,7 @@ pub struct railbus_reader_options {
     pub start: u32,
     /// How long to poll before sleeping or yielding, in ns.
     pub spin_ns: u64,
-    /// With `RAILBUS_START_POSITION`: the position.
+    /// With `RAILBUS_START_POSITION`: the position. With `RAILBUS_START_LAST`: how many events.
     pub position: u64,
     /// With `RAILBUS_START_TIME`: the time, in ns of CLOCK_REALTIME.
     pub time_ns: u64,

@@ -154,6 +154,28 @@ fn a_durable_subscription_goes_from_language_to_language() {
 }
 
 #[test]
+fn the_last_events_come_first_in_every_language() {
+    for kind in [Kind::Stream, Kind::Topic, Kind::Queue] {
+        let place = Place::new();
+        for (one, other) in pairs() {
+            let name = format!("{kind}-{}-{}", one.name, other.name);
+            place.make(&name, &small(kind));
+            let mut publisher = place.start(one, "publish", &name, &[("events", "10")]).ready();
+            publisher.says("done");
+            publisher.finish();
+            let from_last = [("start", "last:4"), ("events", "4")];
+            let mut reader = place.start(other, "subscribe", &name, &from_last).ready();
+            reader.says("done").expect(&[
+                ("events", 4),
+                ("digest", eights(6..10).digest as u64),
+                ("lost", 0),
+            ]);
+            reader.finish();
+        }
+    }
+}
+
+#[test]
 fn what_was_not_acknowledged_comes_again_in_every_language() {
     for kind in [Kind::Stream, Kind::Topic] {
         let place = Place::new();

@@ -290,6 +290,10 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
             });
             let read = reader.read(u64::MAX);
             assert!((committed.get()..=begun.get()).contains(&read), "{read} were read, killed at {k}");
+            let mut late = Subscriber::new(&channel, &reading, subscriber_policy());
+            late.inner.join(StartAt::Last(2)).expect("the last are retained");
+            assert_eq!(late.inner.place().count, read.saturating_sub(2), "killed at {k}");
+            assert_eq!(late.read(u64::MAX), read.min(2), "killed at {k}");
             if !one.is_dead() {
                 assert_eq!(read, 5);
                 break;
@@ -301,7 +305,7 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
 #[test]
 fn a_joiner_that_dies_anywhere_stops_nobody() {
     for start in STARTS {
-        for from in [StartAt::Oldest, StartAt::Live, StartAt::Position(start)] {
+        for from in [StartAt::Oldest, StartAt::Live, StartAt::Last(2), StartAt::Position(start)] {
             for k in 0.. {
                 let channel = CrashChannel::stream(CAPACITY, Place { position: start, count: 0 }, 1);
                 let publishing = Participant::immortal();
@@ -355,6 +359,10 @@ fn join_with_a_publisher_inside(from: StartAt, publish: u64) {
             });
             let mut reader = Subscriber::new(&channel, &joining, subscriber_policy());
             reader.inner.join(from).expect("joins");
+            if let StartAt::Last(events) = from {
+                let (first, end) = (reader.inner.place().count, publisher.borrow().inner.place().count);
+                assert!((9 - events..=end - events).contains(&first), "{first} of {end}, interrupted at {k}");
+            }
             reader.read(u64::MAX);
             assert_eq!(reader.inner.place(), publisher.borrow().inner.place(), "interrupted at {k}");
             for n in 0..20 {
@@ -375,6 +383,9 @@ fn a_publisher_inside_every_step_of_a_join_takes_nothing_away() {
     for publish in [1, 3, 12] {
         join_with_a_publisher_inside(StartAt::Oldest, publish);
         join_with_a_publisher_inside(StartAt::Live, publish);
+        for events in 0..3 {
+            join_with_a_publisher_inside(StartAt::Last(events), publish);
+        }
     }
 }
 
@@ -575,11 +586,13 @@ fn a_publisher_inside_every_step_of_a_lossy_reader_tears_nothing() {
 fn a_lossy_joiner_that_is_lapped_while_it_walks_starts_where_a_frame_begins() {
     for publish in 1..20 {
         lossy_with_a_publisher_inside(CAPACITY, StartAt::Live, 9, publish);
+        lossy_with_a_publisher_inside(CAPACITY, StartAt::Last(2), 9, publish);
     }
     // A ring whose publisher rescans seldom, so that the walk is longer, and a first lap of any length.
     for before in 1..40 {
         for publish in (35..55).step_by(if is_deep() { 1 } else { 2 }) {
             lossy_with_a_publisher_inside(1024, StartAt::Live, before, publish);
+            lossy_with_a_publisher_inside(1024, StartAt::Last(9), before, publish);
         }
     }
 }

@@ -45,6 +45,11 @@ fn join_live() {
 }
 
 #[test]
+fn join_at_the_last() {
+    explore(1, || stream::join(None, StartAt::Last(1)));
+}
+
+#[test]
 fn a_lossy_reader_sees_nothing_torn_and_counts_its_losses() {
     explore(2, || stream::lossy(None, false));
 }

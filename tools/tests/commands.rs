@@ -438,6 +438,22 @@ fn completions_for_the_usual_shells() {
 }
 
 #[test]
+fn a_late_subscriber_prints_the_last_events() {
+    let base = Base::new();
+    for kind in ["stream", "topic", "queue"] {
+        base.fine(&format!("create demo/{kind} --kind {kind}"));
+        for text in ["one", "two", "three"] {
+            base.fine_fed(&format!("pub demo/{kind} --lines"), format!("{text}\n").as_bytes());
+        }
+        assert_eq!(base.fine(&format!("sub demo/{kind} --from last -n 1")), "three\n");
+        assert_eq!(base.fine(&format!("sub demo/{kind} --from last=2 -n 2")), "two\nthree\n");
+        assert_eq!(base.fine(&format!("sub demo/{kind} --from last=9 -n 3")), "one\ntwo\nthree\n");
+        let (code, said) = base.fails(&format!("sub demo/{kind} --from last=x"));
+        assert!(code == 2 && said.contains("number of events"), "{code}: {said}");
+    }
+}
+
+#[test]
 fn a_manual_page_for_each_command() {
     let base = Base::new();
     let pages = base.file("pages");

@@ -322,11 +322,12 @@ impl Channel {
 
     /// Opens a reader that sees every event of this queue and takes none. It is a gate of the
     /// producers, as a topic's subscriber is. If it is lossy it holds nobody back: it copies
-    /// events, and reports those that were overwritten before. A tap starts live, or resumes by its
-    /// durable name. Opening blocks as for [`Self::subscriber`].
+    /// events, and reports those that were overwritten before. A tap starts live or at the last
+    /// events, or resumes by its durable name. Opening blocks as for [`Self::subscriber`].
     ///
     /// # Errors
-    /// As for [`Self::subscriber`]; [`Error::Invalid`] also for another start than live.
+    /// As for [`Self::subscriber`]; [`Error::Invalid`] also for another start than live or the last
+    /// events.
     ///
     /// # Examples
     ///
@@ -356,10 +357,10 @@ impl Channel {
         options: &SubscribeOptions,
         role: u64,
     ) -> Result<std::result::Result<Reader<SlotReadEnd>, JoinError>> {
-        if role == ROLE_TAP && options.start != Start::Live {
+        if role == ROLE_TAP && !matches!(options.start, Start::Live | Start::Last(_)) {
             return Err(Error::invalid(
                 "start of a tap",
-                "a tap starts live, or resumes by its durable name",
+                "a tap starts live or at the last events, or resumes by its durable name",
             ));
         }
         let who = self.introduction(options, role)?;
@@ -373,7 +374,6 @@ impl Channel {
             core = core.of_queue();
         }
         match member.registered.resumed {
-            Some(cursor) if role == ROLE_TAP => core.resume(cursor),
             Some(cursor) => core.resume_before_tail(cursor),
             None => {
                 if let Err(error) = core.join(options.start, options.lossy) {

@@ -5,6 +5,7 @@
 
 mod basics;
 mod dead_letters;
+mod last;
 mod latency;
 mod lossy_tap;
 mod redelivery;

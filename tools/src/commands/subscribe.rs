@@ -24,6 +24,7 @@ Examples:
   railbus sub demo/ticks                                  lines, until Ctrl-C
   railbus sub demo/ticks --raw --until-closed > OUT       ends when no publisher is left and all is read
   railbus sub demo/ticks --from oldest -n 10 --json
+  railbus sub demo/price --from last -n 1                 the last event, although it was published before
   railbus sub demo/ticks --name audit --durable           resumes where it ended
   mkfifo DONE
   railbus sub demo/ticks --name batch --durable --manual --json < DONE | HANDLER > DONE
@@ -47,8 +48,9 @@ pub(crate) struct SubscribeArgs {
     /// Lose events, and report it, rather than hold a publisher up
     #[arg(long, conflicts_with = "durable")]
     lossy: bool,
-    /// Where to start: live, oldest, or a position. On a topic, publishers may still overwrite
-    /// events from before the start of this command until they are read; losses are reported
+    /// Where to start: live, oldest, last, last=N (the last N events), or a position. On a topic,
+    /// publishers may still overwrite events from before the start of this command until they are
+    /// read; losses are reported
     #[arg(long, default_value = "live", value_name = "WHERE", value_parser = parse_start)]
     from: Start,
 }
@@ -124,7 +126,16 @@ fn parse_start(text: &str) -> Result<Start, String> {
     match text {
         "live" => Ok(Start::Live),
         "oldest" => Ok(Start::Oldest),
-        _ => text.parse().map(Start::Position).map_err(|_| "must be live, oldest or a position".to_owned()),
+        "last" => Ok(Start::Last(1)),
+        _ => match text.strip_prefix("last=") {
+            Some(events) => {
+                events.parse().map(Start::Last).map_err(|_| "last=N: N is a number of events".to_owned())
+            }
+            None => text
+                .parse()
+                .map(Start::Position)
+                .map_err(|_| "must be live, oldest, last, last=N or a position".to_owned()),
+        },
     }
 }
 

@@ -84,6 +84,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_MAY_BE_STUCK
         RAILBUS_START_LIVE
         RAILBUS_START_OLDEST
+        RAILBUS_START_LAST
         RAILBUS_START_POSITION
         RAILBUS_START_TIME
         RAILBUS_FOLLOW_NOT

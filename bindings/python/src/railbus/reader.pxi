@@ -13,8 +13,8 @@ cdef class Subscriber(Member):
     ``name`` is for observers, or the identity of a ``durable`` subscription, which outlives its owner:
     its cursor holds events back until a subscriber opens with its name again. A ``lossy`` subscriber
     never holds a publisher back. It loses events instead, exactly reported by Lost. ``start`` is "live"
-    (after everything published so far), "oldest" (retained), or a position; a durable subscription that
-    exists resumes instead. ``wait`` says how to wait for events: "default" polls for 50 us, then
+    (after everything published so far), "oldest" (retained), "last" (the last event retained),
+    ``("last", n)`` (the last n), or a position; a durable subscription that exists resumes instead. ``wait`` says how to wait for events: "default" polls for 50 us, then
     sleeps; "spin" polls without end; "yield" and "park" poll for ``spin_ns``, then yield or sleep.
 
     With ``follow`` it begins in the channel's journal, wherever that is, and goes on into the ring
@@ -71,8 +71,15 @@ cdef class Subscriber(Member):
             options.start = RAILBUS_START_LIVE
         elif start == "oldest":
             options.start = RAILBUS_START_OLDEST
-        elif isinstance(start, str):
-            raise _errors.InvalidError(f"start = {start!r}: must be 'live', 'oldest' or a position")
+        elif start == "last":
+            options.start = RAILBUS_START_LAST
+            options.position = 1
+        elif isinstance(start, tuple) and len(start) == 2 and start[0] == "last":
+            options.start = RAILBUS_START_LAST
+            options.position = number(start[1], "start", FOREVER)
+        elif isinstance(start, (str, tuple)):
+            raise _errors.InvalidError(
+                f"start = {start!r}: must be 'live', 'oldest', 'last', ('last', n) or a position")
         else:
             options.start = RAILBUS_START_POSITION
             options.position = number(start, "start", FOREVER)

@@ -11,6 +11,9 @@
 pub enum StartAt {
     /// Behind the last event that is committed now.
     Live,
+    /// At the last events that are retained at the join: this many, or fewer if the ring has fewer.
+    /// 0 is the same as [`Self::Live`].
+    Last(u64),
     /// At the oldest event that is retained at the join. A tap cannot start there.
     Oldest,
     /// At this position, which must be retained, and be the start of an event or the end. A tap

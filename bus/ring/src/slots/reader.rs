@@ -110,6 +110,7 @@ impl<M: Memory> SlotReader<M> {
         let oldest = tail.saturating_sub(self.view.slots.count);
         self.position = match from {
             StartAt::Live => tail,
+            StartAt::Last(events) => self.before(tail, oldest, events),
             StartAt::Oldest => oldest,
             StartAt::Position(wanted) if wanted < oldest => return Err(JoinError::TooOld(oldest)),
             StartAt::Position(wanted) if wanted > tail => return Err(JoinError::Beyond(tail)),
@@ -121,6 +122,22 @@ impl<M: Memory> SlotReader<M> {
         // STATE: the cursor is stored before, and protects everything at or above it.
         self.view.acks.store(self.entry + layout::JOINED, 1, Edge::State);
         Ok(())
+    }
+
+    /// The ticket of the last event but `events` before `tail`, as far as the slots are not
+    /// overwritten. Tickets without an event do not count: they are aborted, or not published yet.
+    fn before(&self, tail: u64, oldest: u64, events: u64) -> u64 {
+        let (mut t, mut left) = (tail, events);
+        while left > 0 && t > oldest {
+            // PUBLISH: as in `poll_lossy`, which copies the event and checks it again.
+            let word = self.view.data.load(self.view.slots.offset(t - 1) + layout::SLOT_SEQ, Edge::Publish);
+            if self.view.slots.is_newer(word, t - 1) {
+                break;
+            }
+            t -= 1;
+            left -= u64::from(word == self.view.slots.state(t, seq::PUBLISHED));
+        }
+        t
     }
 
     /// Resumes at a cursor that has gated the producers all the time: the cursor of a reader that

@@ -65,8 +65,8 @@ pub enum Poll {
     Corrupt,
 }
 
-/// Walks along committed frames from `place` to the first empty header, or to `until`, over at most
-/// one ring. Returns `None` if it finds a word that no publisher writes.
+/// Walks along committed frames from `place` to the first empty header, or to the position `until`,
+/// over at most one ring. Returns `None` if it finds a word that no publisher writes.
 pub fn walk<M: Memory>(data: &M, capacity: u64, place: Place, until: Option<u64>) -> Option<Place> {
     walk_each(data, capacity, place, until, |_| {})
 }
@@ -77,6 +77,17 @@ pub fn walk_each<M: Memory>(
     capacity: u64,
     place: Place,
     until: Option<u64>,
+    each: impl FnMut(u64),
+) -> Option<Place> {
+    walk_while(data, capacity, place, |at| until.is_none_or(|end| at.position < end), each)
+}
+
+/// Walks along committed frames as long as `goes_on` returns true for the place that is reached.
+fn walk_while<M: Memory>(
+    data: &M,
+    capacity: u64,
+    place: Place,
+    goes_on: impl Fn(Place) -> bool,
     mut each: impl FnMut(u64),
 ) -> Option<Place> {
     let body_max = frame::frame_max(capacity) - frame::HEADER;
@@ -84,7 +95,7 @@ pub fn walk_each<M: Memory>(
     if !at.position.is_multiple_of(8) {
         return None;
     }
-    while until.is_none_or(|end| at.position < end) {
+    while goes_on(at) {
         if at.position - place.position > capacity {
             return None;
         }
@@ -246,6 +257,7 @@ impl<M: Memory> StreamSubscriber<M> {
                 self.place = floor;
                 return Ok(true);
             }
+            StartAt::Last(events) => return self.start_before_end(places, events),
             StartAt::Position(wanted) if wanted < floor.position => {
                 return Err(JoinError::TooOld(floor.position));
             }
@@ -266,6 +278,28 @@ impl<M: Memory> StreamSubscriber<M> {
             }
         }
         self.place = end;
+        Ok(true)
+    }
+
+    /// Finds the place of the last event but `events`, or the floor if there are fewer. Returns false
+    /// as [`Self::start`] does.
+    ///
+    /// Frames have no links back. So this walks to the end, which gives the number of all events,
+    /// and then walks again up to the number of the wanted one.
+    fn start_before_end(&mut self, places: PlacePair, events: u64) -> Result<bool, JoinError> {
+        let PlacePair { floor, recent, .. } = places;
+        let end = walk(&self.view.data, self.view.capacity, recent, None);
+        if self.lossy && self.is_overrun(recent.position) {
+            return Ok(false);
+        }
+        let end = end.ok_or(JoinError::Corrupt)?;
+        let wanted = end.count.saturating_sub(events).max(floor.count);
+        let from = if wanted >= recent.count { recent } else { floor };
+        let found = walk_while(&self.view.data, self.view.capacity, from, |at| at.count < wanted, |_| {});
+        if self.lossy && self.is_overrun(from.position) {
+            return Ok(false);
+        }
+        self.place = found.filter(|found| found.count == wanted).ok_or(JoinError::Corrupt)?;
         Ok(true)
     }
 
