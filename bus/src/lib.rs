@@ -91,8 +91,11 @@
 //!
 //! Sizes are powers of two and fixed when the channel is made. A stream has 4 KiB to 1 TiB (default
 //! 4 MiB), and an event takes at most half of that, less 16 bytes. A queue or topic has 64 to 2^24
-//! slots (1024) of 64 bytes to 1 MiB (256), and an event takes at most one slot, less 16 bytes.
-//! Each side has room for 1 to 255 participants (64), but a stream has one publisher.
+//! slots (1024) of 64 bytes to 1 MiB (256), and an event takes at most one slot. A slot holds 16
+//! bytes of header, extensions if the event has them (time stamp or key 8 bytes, number 16; trace
+//! context, origin or job 32 each) and the payload: 100 bytes need slots of 128. The size is not
+//! computed from the payload, and a longer event is refused as too long. Each side has room for 1
+//! to 255 participants (64), but a stream has one publisher.
 //!
 //! # The journal
 //!

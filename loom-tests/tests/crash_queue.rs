@@ -425,7 +425,7 @@ impl Worker {
         let value = self.data.load(self.inner.body_offset(taken.ticket), Edge::Plain);
         let header = self.inner.header(taken.ticket);
         if self.inner.is_fenced() {
-            self.inner.hand_out_again(taken.ticket);
+            self.inner.keep_waiting(taken.ticket);
             return self.give_up();
         }
         assert_eq!(value as u16, frame::type_id(header), "another lap's event is handed out");

@@ -487,7 +487,7 @@ impl Worker {
             return Some(Ticket { position: ticket, delivery: FIRST_DELIVERY, header });
         }
         // The slow path delivers it, after more checks.
-        self.core.hand_out_again(ticket);
+        self.core.keep_waiting(ticket);
         None
     }
 
@@ -529,7 +529,7 @@ impl Worker {
             };
             let header = self.core.header(taken.ticket);
             if self.core.is_fenced() {
-                self.core.hand_out_again(taken.ticket);
+                self.core.keep_waiting(taken.ticket);
                 continue;
             }
             if !frame::is_event(header, self.core.body_max()) {

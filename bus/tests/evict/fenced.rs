@@ -424,7 +424,7 @@ fn work_warily(base: &Path, shared: &Shared, stores: Stores) {
             let bytes = frame::body_bytes(core.header(taken.ticket)) as usize;
             let body = part.read(core.body_offset(taken.ticket), bytes.min(112));
             if core.is_fenced() {
-                core.hand_out_again(taken.ticket);
+                core.keep_waiting(taken.ticket);
                 break;
             }
             held.push((taken, number(&body) as usize));

@@ -450,7 +450,7 @@ pub fn evicted(weak: Weak, swap: bool, blind: bool) {
             eyes.barrier();
             let worker = &mut eyes.inner;
             if worker.is_fenced() {
-                worker.hand_out_again(ticket);
+                worker.keep_waiting(ticket);
                 return worker.give_up(&peers, 0);
             }
             held.push((ticket, value));

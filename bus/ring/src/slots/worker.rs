@@ -220,7 +220,7 @@ impl<M: Memory> SlotWorker<M> {
 
     /// Returns a fresh event, the last one that was handed out, to those that wait to be handed
     /// out.
-    pub fn hand_out_again(&mut self, ticket: u64) {
+    pub fn keep_waiting(&mut self, ticket: u64) {
         let bit = ticket.wrapping_sub(self.first);
         if bit < 64 {
             self.waiting |= self.held & 1 << bit;

@@ -86,7 +86,7 @@ impl<M: Memory> SlotWorker<M> {
             if std::mem::take(&mut self.fresh_first)
                 && let Some(taken) = self.take_fresh(most)
             {
-                self.hand_out_again(taken.ticket);
+                self.keep_waiting(taken.ticket);
                 continue;
             }
             while let Some((ticket, seen)) = order.next_ready() {
@@ -98,7 +98,7 @@ impl<M: Memory> SlotWorker<M> {
                 }
             }
             let taken = self.take_fresh(most)?;
-            self.hand_out_again(taken.ticket);
+            self.keep_waiting(taken.ticket);
         }
         None
     }
