@@ -8,6 +8,8 @@ package railbus
 import "C"
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -153,6 +155,37 @@ func (bus *Bus) make(name string, options *ChannelOptions, attachToo C.int) (*Ch
 	other, otherBytes := text(options.DivertTo)
 	result := C.railbus_go_channel_make(bus.handle, cname, bytes, &given, dead, deadBytes, other, otherBytes, attachToo,
 		&handle, &told)
+	if err := failed(result, &told); err != nil {
+		return nil, err
+	}
+	return newChannel(handle)
+}
+
+// AttachWait attaches to a channel, and waits for another process to make it if there is none, until ctx is done.
+// The bus need not exist either. The wait sleeps until a name appears.
+func (bus *Bus) AttachWait(ctx context.Context, name string) (*Channel, error) {
+	for {
+		limit, err := nextLimit(ctx)
+		if err != nil {
+			return nil, err
+		}
+		channel, err := bus.attachWithin(name, limit)
+		if !errors.Is(err, ErrTimedOut) {
+			return channel, err
+		}
+	}
+}
+
+func (bus *Bus) attachWithin(name string, limit C.uint64_t) (*Channel, error) {
+	bus.mutex.RLock()
+	defer bus.mutex.RUnlock()
+	if bus.handle == nil {
+		return nil, closed("bus")
+	}
+	var told C.railbus_error
+	var handle *C.railbus_channel
+	cname, bytes := text(name)
+	result := C.railbus_channel_attach_timeout(bus.handle, cname, bytes, limit, &handle, &told)
 	if err := failed(result, &told); err != nil {
 		return nil, err
 	}

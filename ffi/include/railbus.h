@@ -2126,6 +2126,21 @@ int32_t railbus_channel_attach(const struct railbus_bus *bus,
                                struct railbus_error *error);
 
 /**
+ * Attaches to a channel as `railbus_channel_attach` does. If there is no such channel, waits at
+ * most `timeout_ns` for another process to make it: 0 does not wait, `RAILBUS_FOREVER` waits
+ * without end. The bus need not exist either.
+ *
+ * The wait sleeps until a name appears in the directory. Returns `RAILBUS_TIMED_OUT`, and the
+ * results of `railbus_channel_attach` but for `RAILBUS_NOT_FOUND`.
+ */
+int32_t railbus_channel_attach_timeout(const struct railbus_bus *bus,
+                                       const char *name,
+                                       size_t name_bytes,
+                                       uint64_t timeout_ns,
+                                       struct railbus_channel **channel,
+                                       struct railbus_error *error);
+
+/**
  * Attaches to a channel, or makes it if it does not exist. Of several processes that do this, one
  * creates.
  *

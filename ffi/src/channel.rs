@@ -427,6 +427,33 @@ pub unsafe extern "C" fn railbus_channel_attach(
     })
 }
 
+/// Attaches to a channel as `railbus_channel_attach` does. If there is no such channel, waits at
+/// most `timeout_ns` for another process to make it: 0 does not wait, `RAILBUS_FOREVER` waits
+/// without end. The bus need not exist either.
+///
+/// The wait sleeps until a name appears in the directory. Returns `RAILBUS_TIMED_OUT`, and the
+/// results of `railbus_channel_attach` but for `RAILBUS_NOT_FOUND`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_channel_attach_timeout(
+    bus: *const railbus_bus,
+    name: *const c_char,
+    name_bytes: usize,
+    timeout_ns: u64,
+    channel: *mut *mut railbus_channel,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        let out = out(channel, "channel")?;
+        // SAFETY: by the contract of the header.
+        let (bus, name) = unsafe { (self::bus(bus)?, text("the channel name", name, name_bytes)?) };
+        // The largest number of ns is 584 years.
+        let attached = bus.attach_timeout(name, Duration::from_nanos(timeout_ns))?;
+        // SAFETY: the place was checked.
+        unsafe { shell::open(attached, out) };
+        Ok(())
+    })
+}
+
 /// Attaches to a channel, or makes it if it does not exist. Of several processes that do this, one
 /// creates.
 ///

@@ -1,11 +1,14 @@
 //! Opening channels for the commands.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use railbus::admin::base_directory;
-use railbus::{Bus, Channel, ChannelName, Owner, Result};
+use railbus::{Bus, Channel, ChannelName, Error, Owner, Result};
 
 use crate::failure::{Failure, note};
+use crate::interrupt;
+use crate::units::parse_time;
 
 /// The owner of a channel in which a command takes part.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -14,6 +17,78 @@ pub(crate) struct OwnerArgs {
     /// [default: yourself or root]
     #[arg(long, value_name = "USER")]
     owner: Option<Owner>,
+}
+
+/// Whether a command waits for its channel.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct WaitArgs {
+    /// Wait until the channel exists, at most TIME if it is given
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = parse_time)]
+    wait: Option<Option<Duration>>,
+}
+
+/// The same for a command that may go on in a channel that is made again.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    pub(crate) first: WaitArgs,
+    /// When the channel is removed, wait until it is made again, and go on with its oldest event
+    #[arg(long)]
+    follow_remade: bool,
+}
+
+impl WaitArgs {
+    /// Attaches to a channel to take part in it. `None` if a signal ended the wait.
+    pub(crate) fn channel(
+        self,
+        name: &ChannelName,
+        owner: OwnerArgs,
+    ) -> std::result::Result<Option<Channel>, Failure> {
+        match self.wait {
+            None => Ok(Some(channel_of(name, owner)?)),
+            Some(time) => arrival(name, owner, time),
+        }
+    }
+}
+
+impl FollowArgs {
+    /// After an error that ended a part of the command: the channel that was made again in place of
+    /// the removed one. `None` if the command ends.
+    pub(crate) fn remade(
+        self,
+        failure: &Failure,
+        old: &Channel,
+        owner: OwnerArgs,
+    ) -> std::result::Result<Option<Channel>, Failure> {
+        let is_removed = matches!(failure, Failure::Told { .. }) && old.is_removed()?;
+        if !self.follow_remade || !is_removed {
+            return Ok(None);
+        }
+        note(&format!("{} was removed: waiting until it is made again", old.name()));
+        arrival(old.name(), owner, None)
+    }
+}
+
+/// Waits for a channel, at most for `time`. `None` if a signal ended the wait.
+fn arrival(
+    name: &ChannelName,
+    owner: OwnerArgs,
+    time: Option<Duration>,
+) -> std::result::Result<Option<Channel>, Failure> {
+    let begun = Instant::now();
+    let bus = bus_for(name, owner)?;
+    while !interrupt::is_asked() {
+        let left = time.map_or(Duration::MAX, |time| time.saturating_sub(begun.elapsed()));
+        match bus.attach_timeout(name.channel(), left.min(interrupt::LOOK_EVERY)) {
+            Err(Error::TimedOut { what, .. }) if left.is_zero() => {
+                let after_ms = begun.elapsed().as_millis() as u64;
+                return Err(Error::TimedOut { what, after_ms }.into());
+            }
+            Err(Error::TimedOut { .. }) => {}
+            found => return Ok(Some(found?)),
+        }
+    }
+    Ok(None)
 }
 
 /// The directory of all buses: `$RAILBUS_DIR`, or the default. It must belong to the user, to root,

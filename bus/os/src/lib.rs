@@ -8,6 +8,7 @@ pub mod act_as;
 pub mod clock;
 pub mod counter;
 pub mod descriptor;
+pub mod directory_watch;
 pub mod error;
 pub mod eventfd;
 pub mod file_id;

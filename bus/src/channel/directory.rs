@@ -99,7 +99,7 @@ pub(crate) fn refuse_link(directory: &Path) -> Result<()> {
 
 /// The directory itself, or the nearest one above it that exists. A directory that is made below it
 /// is on the same file system.
-fn nearest_directory(path: &Path) -> PathBuf {
+pub(super) fn nearest_directory(path: &Path) -> PathBuf {
     let mut there = path;
     while !there.is_dir() {
         match there.parent() {

@@ -9,6 +9,7 @@
 //! [`attach()`] opens and checks them. [`Attached::map`] gives a role its memory. The protocols
 //! that run in that memory are in `railbus_ring`.
 
+mod arrival;
 pub(crate) mod attach;
 pub(crate) mod backing;
 pub(crate) mod bus;

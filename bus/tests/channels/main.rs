@@ -5,6 +5,7 @@ mod children;
 #[path = "../common/forks/mod.rs"]
 mod forks;
 
+mod arrival;
 mod files;
 mod rights;
 mod strangers;

@@ -21,7 +21,7 @@ use crate::commands::publish_key::KeyArgs;
 use crate::commands::publish_pace::PublishPace;
 use crate::failure::{Failure, Outcome, note, send_failed};
 use crate::framing::{Cut, CutError};
-use crate::open::{self, OwnerArgs};
+use crate::open::{self, OwnerArgs, WaitArgs};
 use crate::output::print_json;
 use crate::progress::Progress;
 use crate::units::{parse_bytes, parse_time};
@@ -61,6 +61,8 @@ pub(crate) struct PublishArgs {
     channel: ChannelName,
     #[command(flatten)]
     owner: OwnerArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     #[command(flatten)]
     framing: InputArgs,
     /// Stop after so many events
@@ -168,7 +170,8 @@ pub(crate) fn run(args: &PublishArgs) -> Outcome {
         let options = if args.jobs.is_unique() { options.unique(true) } else { options };
         open::bus_for(&args.channel, args.owner)?.create_or_attach(args.channel.channel(), &options)?
     } else {
-        open::channel_of(&args.channel, args.owner)?
+        let Some(channel) = args.wait.channel(&args.channel, args.owner)? else { return Ok(()) };
+        channel
     };
     let header = channel.header();
     if header.kind == Kind::Queue && !header.keyed && args.key.is_given() {

@@ -8,13 +8,13 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use railbus::{ChannelName, Error, Kind, ReadEnd, Reader, RecvError, Start, SubscribeOptions};
+use railbus::{Channel, ChannelName, Error, Kind, ReadEnd, Reader, RecvError, Start, SubscribeOptions};
 
 use crate::commands::acknowledge::Acknowledgements;
 use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::framing::Print;
 use crate::interrupt;
-use crate::open::{self, OwnerArgs};
+use crate::open::{self, FollowArgs, OwnerArgs};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
@@ -25,6 +25,7 @@ Examples:
   railbus sub demo/ticks --raw --until-closed > OUT       ends when no publisher is left and all is read
   railbus sub demo/ticks --from oldest -n 10 --json
   railbus sub demo/price --from last -n 1                 the last event, although it was published before
+  railbus sub demo/ticks --wait --follow-remade           begins when the channel is made, also when made again
   railbus sub demo/ticks --name audit --durable           resumes where it ended
   mkfifo DONE
   railbus sub demo/ticks --name batch --durable --manual --json < DONE | HANDLER > DONE
@@ -60,6 +61,8 @@ pub(crate) struct SubscribeArgs {
 pub(crate) struct ReadingArgs {
     #[command(flatten)]
     pub(crate) owner: OwnerArgs,
+    #[command(flatten)]
+    pub(crate) follow: FollowArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Stop after so many events
@@ -142,15 +145,17 @@ fn parse_start(text: &str) -> Result<Start, String> {
 /// Prints events.
 pub(crate) fn run(args: &SubscribeArgs) -> Outcome {
     let reading = &args.reading;
-    let channel = open::channel_of(&args.channel, reading.owner)?;
-    let options = reading.options().lossy(args.lossy).start(args.from);
-    interrupt::catch();
-    match channel.header().kind {
-        Kind::Stream => print_events(channel.subscriber(&options)?, &args.channel, reading),
-        Kind::Topic => print_events(channel.topic_subscriber(&options)?, &args.channel, reading),
-        Kind::Queue => print_events(channel.tap(&options)?, &args.channel, reading),
-        Kind::Table => Err(open::no_events(&args.channel)),
-    }
+    reading.print_channel(&args.channel, args.from, |channel, start, progress| {
+        let options = reading.options().lossy(args.lossy).start(start);
+        match channel.header().kind {
+            Kind::Stream => print_events(channel.subscriber(&options)?, &args.channel, reading, progress),
+            Kind::Topic => {
+                print_events(channel.topic_subscriber(&options)?, &args.channel, reading, progress)
+            }
+            Kind::Queue => print_events(channel.tap(&options)?, &args.channel, reading, progress),
+            Kind::Table => Err(open::no_events(&args.channel)),
+        }
+    })
 }
 
 impl ReadingArgs {
@@ -162,6 +167,32 @@ impl ReadingArgs {
             .manual(self.manual)
             .until_closed(self.until_closed)
     }
+
+    /// Runs `print` for the channel, from `start` on, and for each that is made again in its place
+    /// if that is asked for.
+    pub(crate) fn print_channel(
+        &self,
+        name: &ChannelName,
+        mut start: Start,
+        print: impl Fn(&Channel, Start, &mut Progress) -> Outcome,
+    ) -> Outcome {
+        interrupt::catch();
+        let Some(mut channel) = self.follow.first.channel(name, self.owner)? else { return Ok(()) };
+        let mut progress = Progress::begin(!self.quiet && !std::io::stdout().is_terminal(), None);
+        let outcome = loop {
+            let outcome = print(&channel, start, &mut progress);
+            let Err(failure) = &outcome else { break outcome };
+            match self.follow.remade(failure, &channel, self.owner)? {
+                Some(again) => channel = again,
+                None if interrupt::is_asked() => break Ok(()),
+                None => break outcome,
+            }
+            // All that it has: a tap, too, may start there.
+            start = Start::Last(u64::MAX);
+        };
+        progress.tell(!self.quiet, &format!("from {name}"));
+        outcome
+    }
 }
 
 /// Prints what `reader` reads until it ends.
@@ -169,10 +200,10 @@ pub(crate) fn print_events<R: ReadEnd>(
     mut reader: Reader<R>,
     channel: &ChannelName,
     args: &ReadingArgs,
+    progress: &mut Progress,
 ) -> Outcome {
     let print = args.output.print();
     let mut output = EventOutput::new();
-    let mut progress = Progress::begin(!args.quiet && !std::io::stdout().is_terminal(), None);
     let mut last_event = Instant::now();
     let acknowledgements = args.manual.then(Acknowledgements::from_standard_input);
     let outcome = loop {
@@ -184,7 +215,7 @@ pub(crate) fn print_events<R: ReadEnd>(
             break Ok(());
         }
         let most = BATCH_EVENTS.min(usize::try_from(left).unwrap_or(usize::MAX));
-        match print_batch(&mut reader, most, print, &mut output, &mut progress) {
+        match print_batch(&mut reader, most, print, &mut output, progress) {
             Ok(0) => {}
             Ok(_) => {
                 last_event = Instant::now();
@@ -225,7 +256,6 @@ pub(crate) fn print_events<R: ReadEnd>(
         None => outcome,
     };
     let lost = reader.lost();
-    progress.tell(!args.quiet, &format!("from {channel}"));
     if lost > 0 {
         note(&format!("{lost} events were lost in all: this subscriber was overrun"));
     }

@@ -1,10 +1,9 @@
 //! `railbus tap`: prints every event of a queue and takes none.
 
-use railbus::ChannelName;
+use railbus::{ChannelName, Start};
 
 use crate::commands::subscribe::{ReadingArgs, print_events};
 use crate::failure::Outcome;
-use crate::{interrupt, open};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +29,8 @@ pub(crate) struct TapArgs {
 
 /// Prints events.
 pub(crate) fn run(args: &TapArgs) -> Outcome {
-    let channel = open::channel_of(&args.channel, args.reading.owner)?;
-    interrupt::catch();
-    let options = args.reading.options().lossy(args.lossy);
-    print_events(channel.tap(&options)?, &args.channel, &args.reading)
+    args.reading.print_channel(&args.channel, Start::Live, |channel, start, progress| {
+        let options = args.reading.options().lossy(args.lossy).start(start);
+        print_events(channel.tap(&options)?, &args.channel, &args.reading, progress)
+    })
 }

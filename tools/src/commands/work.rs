@@ -12,7 +12,7 @@ use railbus::{ChannelName, Error, Event, RecvError, Ticket, WorkOptions, Worker}
 use crate::commands::subscribe::OutputArgs;
 use crate::failure::{Failure, Outcome, note, receive_failed};
 use crate::interrupt;
-use crate::open::{self, OwnerArgs};
+use crate::open::{FollowArgs, OwnerArgs};
 use crate::output::EventOutput;
 use crate::progress::Progress;
 use crate::units::parse_time;
@@ -21,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   railbus work demo/jobs --lines                  prints each event, then it is done
   railbus work demo/jobs --until-closed > OUT     ends when no producer is left and all is done
+  railbus work demo/jobs --wait --follow-remade   begins when the queue is made, also when it is made again
   railbus work demo/jobs --exec 'gzip > out.$RAILBUS_POSITION.gz'
   railbus work demo/jobs --in-hand 8 --exec ./do   the first choice; beside it, for what it cannot take:
   railbus work demo/jobs --priority 1 --exec ./do
@@ -45,6 +46,8 @@ pub(crate) struct WorkArgs {
     channel: ChannelName,
     #[command(flatten)]
     owner: OwnerArgs,
+    #[command(flatten)]
+    follow: FollowArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Run CMD in a shell for each event, rather than print it
@@ -76,17 +79,25 @@ pub(crate) struct WorkArgs {
 
 /// Works.
 pub(crate) fn run(args: &WorkArgs) -> Outcome {
-    let channel = open::channel_of(&args.channel, args.owner)?;
     let options = WorkOptions::default()
         .name(args.name.clone())
         .until_closed(args.until_closed)
         .priority(args.priority)
         .in_hand_max(args.in_hand.unwrap_or(0));
     interrupt::catch();
-    let mut worker = channel.worker(&options)?;
+    let Some(mut channel) = args.follow.first.channel(&args.channel, args.owner)? else { return Ok(()) };
     let mut output = EventOutput::new();
     let mut progress = Progress::begin(!args.quiet && !std::io::stdout().is_terminal(), None);
-    let outcome = take(&mut worker, args, &mut output, &mut progress);
+    let outcome = loop {
+        let worker = channel.worker(&options).map_err(Failure::from);
+        let outcome = worker.and_then(|mut worker| take(&mut worker, args, &mut output, &mut progress));
+        let Err(failure) = &outcome else { break outcome };
+        match args.follow.remade(failure, &channel, args.owner)? {
+            Some(again) => channel = again,
+            None if interrupt::is_asked() => break Ok(()),
+            None => break outcome,
+        }
+    };
     progress.tell(!args.quiet, &format!("of {} done", args.channel));
     outcome
 }

@@ -439,6 +439,9 @@ cdef extern from "railbus.h" nogil:
                                    railbus_error *error)
     int32_t railbus_channel_attach(const railbus_bus *bus, const char *name, size_t name_bytes,
                                    railbus_channel **channel, railbus_error *error)
+    int32_t railbus_channel_attach_timeout(const railbus_bus *bus, const char *name, size_t name_bytes,
+                                           uint64_t timeout_ns, railbus_channel **channel,
+                                           railbus_error *error)
     int32_t railbus_channel_create_or_attach(const railbus_bus *bus, const char *name, size_t name_bytes,
                                              const railbus_channel_options *options,
                                              railbus_channel **channel, railbus_error *error)

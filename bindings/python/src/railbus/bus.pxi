@@ -187,6 +187,39 @@ cdef class Bus:
         check(railbus_channel_attach(self.open_handle(), encoded, len(encoded), &channel, &error), &error)
         return adopt(self, channel)
 
+    def attach_timeout(self, name, timeout=None):
+        """Attaches to a channel, and waits for another process to make it if there is none.
+
+        ``timeout`` is in seconds; ``None`` waits without end. The bus need not exist either. The wait
+        sleeps until a name appears. Raises TimedOut, and the errors of ``attach`` but NotFoundError.
+        """
+        cdef railbus_error error
+        cdef railbus_channel *channel = NULL
+        cdef railbus_bus *bus
+        cdef const char *at
+        cdef size_t count
+        cdef int32_t result
+        cdef uint64_t slice_ns, now_ns, timeout_ns = nanoseconds(timeout)
+        cdef uint64_t deadline_ns = FOREVER
+        encoded = text(name, "the channel's name")
+        at, count = encoded, len(encoded)
+        if timeout_ns != FOREVER:
+            deadline_ns = monotonic_ns() + timeout_ns
+        while True:
+            slice_ns = SLICE_NS
+            if deadline_ns != FOREVER:
+                now_ns = monotonic_ns()
+                slice_ns = min(slice_ns, deadline_ns - now_ns) if deadline_ns > now_ns else 0
+            bus = self.use()
+            with nogil:
+                result = railbus_channel_attach_timeout(bus, at, count, slice_ns, &channel, &error)
+            self.unuse()
+            if result == RAILBUS_OK:
+                return adopt(self, channel)
+            if result != RAILBUS_TIMED_OUT or slice_ns == 0:
+                raise failure(result, &error)
+            PyErr_CheckSignals()
+
     def create(self, name, kind, **options):
         """Makes a channel of ``kind`` "stream", "queue" or "topic": allocates and faults in all its
         memory.
