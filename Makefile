@@ -18,7 +18,7 @@ LIBS_PRIVATE := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 .DEFAULT_GOAL := help
 include bindings/python/rules.mk
-.PHONY: help all build demo python test test-deep bench doctor layout header golden api library fmt lint install install-library \
+.PHONY: help all build demo package python test test-deep bench doctor layout header golden api library fmt lint install install-library \
 	test-tools test-go go-conformance clean tools-present fmt-present \
 	layout-fresh fuzz-builds
 
@@ -105,6 +105,11 @@ fmt: fmt-present ## formats all Rust code
 lint: fmt-present ## format and lints only
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+
+# Each crate is built from its own package, as from a registry. It takes some minutes.
+PACKAGES := railbus-os railbus-ring railbus-log railbus railbus-bench railbus-tools
+package: tools-present ## checks that every crate for the registry can be published; publishes nothing
+	$(CARGO) publish --dry-run --locked $(PACKAGES:%=--package %)
 
 install: build install-library ## program, completions, manual pages and C library, under PREFIX (/usr/local), below DESTDIR if set
 	install -D -m 755 $(RAILBUS) $(DESTDIR)$(PREFIX)/bin/railbus
