@@ -20,18 +20,19 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
 }
 
-/// Parses `5`, `5s`, `0.5`, `500ms`, `2m`, `1h`, `7d`: a time, in seconds unless it has another
+/// Parses `5`, `5s`, `0.5`, `500ms`, `250ns`, `2min`, `1h`, `7d`: a time, in seconds unless it has another
 /// unit.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
+        "ns" => 1e-9,
         "us" => 1e-6,
         "ms" => 1e-3,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
         "d" => 86_400.0,
-        unit => return Err(format!("unknown unit {unit:?}: use us, ms, s, m, h or d")),
+        unit => return Err(format!("unknown unit {unit:?}: use ns, us, ms, s, min, h or d")),
     };
     let number: f64 = digits.parse().map_err(|_| "expected a time such as 5, 0.5s or 500ms".to_owned())?;
     match number * factor {

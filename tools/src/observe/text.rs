@@ -19,14 +19,17 @@ pub(crate) fn rate_text(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), count_text)
 }
 
-/// A time: `850n`, `12.3u`, `4.5m`, `2.0s`, `3min`.
+/// A time: `850ns`, `12.3us`, `4.5ms`, `2.0s`, `3min`.
 pub(crate) fn ns_text(ns: u64) -> String {
+    let short = |value: f64, unit| {
+        if value < 99.95 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
+    };
     let value = ns as f64;
     match ns {
-        0..1000 => format!("{ns}n"),
-        1000..999_950 => format!("{:.1}u", value / 1e3),
-        999_950..999_950_000 => format!("{:.1}m", value / 1e6),
-        999_950_000..120_000_000_000 => format!("{:.1}s", value / 1e9),
+        0..1000 => format!("{ns}ns"),
+        1000..999_500 => short(value / 1e3, "us"),
+        999_500..999_500_000 => short(value / 1e6, "ms"),
+        999_500_000..120_000_000_000 => short(value / 1e9, "s"),
         120_000_000_000..7_200_000_000_000 => format!("{:.0}min", value / 60e9),
         _ => format!("{:.1}h", value / 3600e9),
     }
@@ -62,11 +65,12 @@ mod tests {
     #[test]
     fn times_are_short() {
         for (ns, text) in [
-            (0, "0n"),
-            (999, "999n"),
-            (12_345, "12.3u"),
-            (999_960, "1.0m"),
-            (4_500_000, "4.5m"),
+            (0, "0ns"),
+            (999, "999ns"),
+            (12_345, "12.3us"),
+            (123_456, "123us"),
+            (999_960, "1.0ms"),
+            (4_500_000, "4.5ms"),
             (2_000_000_000, "2.0s"),
             (180_000_000_000, "3min"),
         ] {
