@@ -153,7 +153,9 @@ impl Bus {
 
     /// Adds the journaller's subscription if a journaller asks for it.
     fn with_journaller(&self, full: &ChannelName, options: ChannelOptions) -> ChannelOptions {
-        let may_have = options.overflow != Overflow::LossyReaders && options.kind() != Kind::Table;
+        let may_have = options.overflow != Overflow::LossyReaders
+            && options.kind() != Kind::Table
+            && !options.is_service();
         let is_wanted = || wishes::is_wanted(self.base(), full, self.owner());
         ChannelOptions { journaled: options.journaled || may_have && is_wanted(), ..options }
     }
@@ -163,7 +165,7 @@ impl Bus {
     fn name_dead_letters(&self, name: &str, options: &ChannelOptions) -> Result<ChannelOptions> {
         let mut options = options.clone();
         options.check()?;
-        if options.kind() != Kind::Queue || options.max_attempts == 0 {
+        if options.kind() != Kind::Queue || options.max_attempts == 0 || options.is_service() {
             return Ok(options);
         }
         let derived = format!("{name}.dead");

@@ -139,7 +139,9 @@ mod unique_key;
 
 pub use channel::bus::Bus;
 pub use channel::open::Channel;
-pub use channel::{ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Overflow, Owner, Permissions};
+pub use channel::{
+    ChannelName, ChannelOptions, ChannelPaths, Header, Kind, Overflow, Owner, Permissions, Replies,
+};
 pub use error::{AcknowledgeError, BatchError, Error, RecvError, Result, SendError, TableError};
 pub use event::{Attributes, Event, Origin, Sequence, TraceContext, key_of};
 pub use handle::bridge::{Bridge, Watch};
@@ -151,6 +153,9 @@ pub use handle::read_end::{ReadEnd, SlotReadEnd, StreamReadEnd};
 pub use handle::reader::{Batch, Reader};
 pub use handle::refusal::{Blocker, Peer, Refusal};
 pub use handle::sender::{Claim, Sender};
+pub use handle::service::{
+    Accepted, Call, CallError, CallOptions, Client, ClientOptions, ReplyError, Request, Server, ServerOptions,
+};
 pub use handle::table::{
     Change, KeyHandle, TableEntry, TableOptions, TableReader, TableValue, TableWriter, ToKey,
 };

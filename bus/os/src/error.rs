@@ -133,6 +133,20 @@ pub enum Error {
         /// The consequence.
         why: String,
     },
+    /// A service has no server.
+    #[error("no server: {why}")]
+    NoServer {
+        /// What to do.
+        why: String,
+    },
+    /// A server reports that a request has failed.
+    #[error("the request has failed with code {code}: {text}")]
+    Failed {
+        /// The code that the server chose.
+        code: u32,
+        /// Its text.
+        text: String,
+    },
     /// The handle was inherited over `fork`.
     #[error("this handle was made before fork(): open the channel again in the child")]
     Forked,
@@ -155,14 +169,15 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Invalid { .. } => 2,
-            Error::NotFound { .. } | Error::NoJournal { .. } => 3,
+            Error::NotFound { .. } | Error::NoJournal { .. } | Error::NoServer { .. } => 3,
             Error::NotAllowed { .. } => 4,
             Error::Layout { .. } | Error::Version { .. } | Error::Corrupt { .. } => 5,
             Error::NoSpace { .. } | Error::NoHugePages { .. } => 6,
             Error::PeerGone { .. } => 7,
             Error::TimedOut { .. } => 8,
             Error::Duplicate { .. } => 10,
-            Error::Exists { .. } | Error::Busy { .. } | Error::Forked | Error::Io { .. } => 1,
+            Error::Exists { .. } | Error::Busy { .. } | Error::Failed { .. } => 1,
+            Error::Forked | Error::Io { .. } => 1,
         }
     }
 

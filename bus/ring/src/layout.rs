@@ -11,8 +11,9 @@
 //! +4096       control block (1 KiB)                    +4096       control block (1 KiB)
 //! +5120       producer registry (256 B each)           +5120       consumer registry (256 B each)
 //!             sequences (64 entries of 128 B)
-//!             unique keys (queues that have them)
-//! +data_offset  frames or slots                        +done_offset  done words, index, outcomes (queues)
+//!             unique keys (queues that have them), or calls (services)
+//! +data_offset  frames or slots                        +done_offset  done words, index, outcomes (queues),
+//!                                                                    replies (services)
 //! ```
 //!
 //! A stamped channel has a third file, `NAME.latency`: a header page, then a slice of
@@ -79,6 +80,7 @@ macro_rules! fields {
     };
 }
 
+pub mod replies;
 pub mod table;
 
 fields! {
@@ -119,6 +121,8 @@ fields! {
     CREDITS: 1224, 4, "creator", "queue, topic: unfinished events that one producer may have in the ring, 0 without limit";
     RETRY_DELAY_NS: 1232, 8, "creator", "queue: 1 + how long an event waits after its second attempt, and twice as long after each further one; 0: the default";
     RETRY_DELAY_MAX_NS: 1240, 8, "creator", "queue: 1 + the longest that it waits between two attempts; 0: the default";
+    REPLY_SLOTS: 1248, 8, "creator", "service: replies that are on their way to one client at most; 0 for any other channel";
+    REPLY_BYTES: 1256, 8, "creator", "service: room for one of them, in bytes: a power of two; 0 for any other channel";
     DIVERT_TO: 1280, 128, "creator", "name of the channel in the same bus that takes what finds no room, or empty";
     HEADER_CHECKSUM: 4088, 8, "creator", "FNV-1a of the bytes from `LAYOUT_FINGERPRINT` up to here";
 }
@@ -450,7 +454,8 @@ const fn hash_tables(mut hash: u64, tables: &[&[Field]]) -> u64 {
 }
 
 const fn fingerprint() -> u64 {
-    let tables = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE, table::ENTRY_HEAD, SERIES, INTERVAL];
+    let own = [HEADER, RING_CONTROL, ACKS_CONTROL, ENTRY, SEQUENCE, SERIES, INTERVAL, table::ENTRY_HEAD];
+    let services = [replies::CLIENT, replies::CALL, replies::SERVER, replies::INBOX, replies::REPLY];
     let sizes = [
         LINE_BYTES,
         HEADER_BYTES,
@@ -470,7 +475,7 @@ const fn fingerprint() -> u64 {
         table::GROUP,
         table::MARK_BYTES,
     ];
-    let mut hash = hash_tables(fnv1a(b"railbus"), &tables);
+    let mut hash = hash_tables(hash_tables(fnv1a(b"railbus"), &own), &services);
     let mut s = 0;
     while s < sizes.len() {
         hash = fnv(hash, &(sizes[s] as u64).to_le_bytes());
@@ -583,6 +588,5 @@ pub fn to_markdown() -> String {
          {UNIQUE_REACH_MIN}) from its home on. The key itself is in the ticket's slot.\n\n\
          ## Frame of a stream\n\nA header word (as `SLOT_META`, with the committed bit), extensions, payload, padded to 8 bytes.\n"
     );
-    text.push_str(&table::to_markdown());
-    text
+    text + &table::to_markdown() + &replies::to_markdown()
 }

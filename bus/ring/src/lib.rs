@@ -3,7 +3,8 @@
 //!
 //! [`layout`] defines every shared byte. [`memory`] names every ordering. [`frame`] is the header
 //! word of an event. [`stream`] and [`slots`] are the two rings, and [`table`] keeps the latest value
-//! of each key. [`members`] is common to their participants. The same code runs on shared memory,
+//! of each key. [`replies`] carries the replies of a service. [`members`] is common to their
+//! participants. The same code runs on shared memory,
 //! under loom, and with its actor killed before every access.
 //!
 //! This crate is an inner part of `railbus`: its functions trust the geometry that they are given.
@@ -16,6 +17,7 @@ pub mod layout;
 pub mod members;
 pub mod memory;
 pub mod opaque;
+pub mod replies;
 pub mod slots;
 pub mod stream;
 pub mod table;

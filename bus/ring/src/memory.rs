@@ -85,6 +85,14 @@ pub enum Edge {
     /// announces itself, then looks at every entry. A writer owns an entry, then looks for watchers.
     /// On the writer's side the watcher's membarrier replaces the fence.
     Mark,
+    /// Service: the state of a reply is stored after the bytes that it counts. The client stores how
+    /// much it has read after its last access to those bytes.
+    Reply,
+    /// Service (Dekker): a server names the reply slot in which it is about to write, fences, and looks
+    /// whether the call is wanted and its own fence is open. A client withdraws a call, fences, and
+    /// looks which servers are writing. So does another server that has got the request. The name is
+    /// taken back after the last access to the slot.
+    Writing,
     /// Park and wake (Dekker): a sleeper announces itself, then looks at the ring again. A waker
     /// changes the ring, then looks for sleepers. On the waker's side the sleeper's membarrier
     /// replaces the fence.

@@ -5,7 +5,8 @@
 //! others at once; each of its stores is made only while its fence is open
 //! ([`railbus_ring::members::fence`]). A *producer* copies into the ring in place, and no word can
 //! stop a copy that is under way. So its process is killed with SIGKILL. It is killed only if it
-//! holds the participant's lock, because the pid in a shared file was written by another user.
+//! holds the participant's lock, because the pid in a shared file was written by another user. A
+//! *server* of a service that is writing a reply at that moment is killed, too.
 //!
 //! The bytes that an evicted participant has lent as `&[u8]` do not change. An evicted reader or
 //! worker keeps the bytes that it may read: producers step over them until it has noticed, left or
@@ -126,7 +127,8 @@ impl Channel {
         }
         let (pid, start_time) = (word(layout::PID) as u32, word(layout::START_TIME));
         let is_worker = side == Side::Consumers && fence::of(memory, index) != fence::NONE;
-        if is_worker && !kill {
+        let is_writing = || pid != process::pid() && self.is_writing_a_reply(&memories, index);
+        if is_worker && !kill && !is_writing() {
             let tools = (peers, locks()?);
             let fenced = self.fence(&memories, tools, (index, state), (pid, start_time), timeout);
             return fenced.map_err(|error| match error {
@@ -160,6 +162,16 @@ impl Channel {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(if killed == Killed::Now { Evicted::Killed { pid } } else { Evicted::Dead })
+    }
+
+    /// Whether the server in entry `index` is in the middle of writing a reply. It writes in place, as a
+    /// producer does, and another server could not write there before it goes on.
+    fn is_writing_a_reply(&self, memories: &Memories, index: usize) -> bool {
+        let geometry = self.header().reply_geometry();
+        geometry.is_some_and(|geometry| {
+            // Plain: a server that begins to write later finds its fence closed.
+            memories.done.load(geometry.server(index) + layout::replies::WRITING, Edge::Plain) != 0
+        })
     }
 
     /// Proves that process `pid` is the participant in entry `index`. Others wrote the pid, so only

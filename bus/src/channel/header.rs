@@ -17,6 +17,7 @@ use railbus_ring::table::geometry::Geometry;
 
 use super::kind::{Kind, Overflow};
 use super::options::ChannelOptions;
+use super::replies::Replies;
 use crate::error::{Error, Result};
 
 /// The role of one of a channel's files.
@@ -107,6 +108,8 @@ pub struct Header {
     pub divert_to: Option<String>,
     /// The high and the low watermark, in percent of the capacity.
     pub watermarks: Option<(u32, u32)>,
+    /// The room for replies of a service; `None` for any other channel.
+    pub replies: Option<Replies>,
     /// How many unfinished events one producer may have in the ring; 0 means no limit.
     pub credits: u32,
     /// How many times a queue's event is delivered before it becomes a dead letter; 0 means no
@@ -165,6 +168,7 @@ impl Header {
             overflow: options.overflow,
             divert_to: options.divert_to.clone(),
             watermarks: options.watermarks,
+            replies: options.replies,
             credits: options.credits,
             max_attempts: options.max_attempts,
             stuck_after_ns: nanoseconds(options.stuck_after),
@@ -201,6 +205,7 @@ impl Header {
             overflow,
             ref divert_to,
             watermarks,
+            replies,
             credits,
             max_attempts,
             retry_delay_ns,
@@ -243,6 +248,7 @@ impl Header {
                 .retry_delay(Duration::from_nanos(retry_delay_ns))
                 .retry_delay_max(Duration::from_nanos(retry_delay_max_ns));
         }
+        options.replies = replies;
         match kind {
             Kind::Stream => options.capacity_bytes(capacity_bytes),
             Kind::Table => options.keys(keys).value_bytes(value_bytes),
@@ -269,10 +275,11 @@ impl Header {
     }
 
     /// The offset, in `NAME.ring`, of the end of everything that lies before the data: control block,
-    /// registry, sequences and table of unique keys.
+    /// registry, sequences, and the table of unique keys or the calls of a service.
     pub fn ring_end(&self) -> u64 {
         let table = if self.unique { layout::unique_bytes(self.slots) } else { 0 };
-        (layout::ring_end(self.producers_max as usize) as u64).saturating_add(table)
+        let end = (layout::ring_end(self.producers_max as usize) as u64).saturating_add(table);
+        self.reply_geometry().map_or(end, |replies| (layout::HEADER_BYTES + replies.calls_end()) as u64)
     }
 
     /// How long events wait between two attempts.
@@ -284,8 +291,12 @@ impl Header {
         }
     }
 
-    /// The bytes of the done words and the index behind them; 0 if the channel is no queue.
+    /// The bytes of the done words and of what lies behind them: index, outcomes, and the replies of a
+    /// service; 0 if the channel is no queue.
     pub fn done_bytes(&self) -> u64 {
+        if let Some(replies) = self.reply_geometry() {
+            return replies.replies_end() as u64;
+        }
         if self.kind == Kind::Queue { layout::done_bytes(self.slots) } else { 0 }
     }
 

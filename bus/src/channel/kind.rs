@@ -31,6 +31,16 @@ impl Kind {
         }
     }
 
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Kind::Stream => "stream",
+            Kind::Queue => "queue",
+            Kind::Topic => "topic",
+            Kind::Table => "table",
+        }
+    }
+
     /// Whether its data are slots: a queue's or a topic's.
     pub(crate) const fn has_slots(self) -> bool {
         matches!(self, Kind::Queue | Kind::Topic)
@@ -50,12 +60,7 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Kind::Stream => "stream",
-            Kind::Queue => "queue",
-            Kind::Topic => "topic",
-            Kind::Table => "table",
-        })
+        f.pad(self.name())
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) mod proof;
 pub(crate) mod quiet;
 pub(crate) mod remove;
 pub(crate) mod replace;
+pub(crate) mod replies;
+pub(crate) mod service;
 pub(crate) mod settings;
 #[cfg(feature = "journal")]
 pub(crate) mod side_file;
@@ -51,3 +53,4 @@ pub use kind::{Kind, Overflow};
 pub use name::{ChannelName, ChannelPaths};
 pub use options::{ChannelOptions, Permissions};
 pub use owner::Owner;
+pub use replies::Replies;

@@ -20,6 +20,7 @@ use railbus_ring::slots::word::ATTEMPT_MAX;
 use railbus_ring::table::geometry::{Geometry, KEYS_MAX, VALUE_BYTES_MAX};
 
 use super::kind::{Kind, Overflow};
+use super::replies::Replies;
 use crate::error::{Error, Result};
 
 /// The range of a stream's capacity in bytes; it is a power of two.
@@ -101,6 +102,7 @@ pub struct ChannelOptions {
     pub(crate) overflow: Overflow,
     pub(crate) divert_to: Option<String>,
     pub(crate) watermarks: Option<(u32, u32)>,
+    pub(crate) replies: Option<Replies>,
     pub(crate) credits: u32,
     pub(crate) max_attempts: u32,
     pub(crate) dead_letters: Option<String>,
@@ -159,6 +161,7 @@ impl ChannelOptions {
             overflow: Overflow::Block,
             divert_to: None,
             watermarks: None,
+            replies: None,
             credits: 0,
             max_attempts: 0,
             dead_letters: None,
@@ -372,6 +375,7 @@ impl ChannelOptions {
             ));
         }
         self.check_jobs()?;
+        self.check_replies()?;
         self.check_overload()?;
         if self.incarnation == 0 {
             return Err(Error::invalid("incarnation 0", "incarnations count from 1"));
@@ -474,7 +478,7 @@ impl ChannelOptions {
 
     /// The size of a slot in bytes, 0 for a stream or table.
     pub(crate) fn slot_size_bytes(&self) -> u64 {
-        if !self.kind.has_slots() { 0 } else { self.slot_bytes.unwrap_or(SLOT_BYTES_DEFAULT) }
+        if !self.kind.has_slots() { 0 } else { self.slot_bytes.unwrap_or(self.slot_bytes_default()) }
     }
 
     pub(crate) fn producers(&self) -> u32 {

@@ -16,6 +16,7 @@ use super::header::{FileRole, Header, alignment};
 use super::kind::{Kind, Overflow};
 use super::name::check_name;
 use super::options;
+use super::replies::Replies;
 use crate::error::{Error, Result};
 
 /// Channel flag: events carry the time at which they were published.
@@ -75,6 +76,8 @@ impl Header {
         let (high, low) = self.watermarks.unwrap_or_default();
         put(layout::HIGH_WATERMARK, &high.to_le_bytes());
         put(layout::LOW_WATERMARK, &low.to_le_bytes());
+        put(layout::REPLY_SLOTS, &self.replies.map_or(0, |replies| replies.slots).to_le_bytes());
+        put(layout::REPLY_BYTES, &self.replies.map_or(0, |replies| replies.bytes).to_le_bytes());
         put(layout::CREDITS, &self.credits.to_le_bytes());
         put(layout::RETRY_DELAY_NS, &self.retry_delay_ns.saturating_add(1).to_le_bytes());
         put(layout::RETRY_DELAY_MAX_NS, &self.retry_delay_max_ns.saturating_add(1).to_le_bytes());
@@ -184,6 +187,7 @@ impl Header {
                 (0, 0) => None,
                 marks => Some(marks),
             },
+            replies: Replies::of_words(fields.long(layout::REPLY_SLOTS), fields.long(layout::REPLY_BYTES)),
             credits: fields.word(layout::CREDITS),
             max_attempts: fields.word(layout::MAX_ATTEMPTS),
             stuck_after_ns: fields.long(layout::STUCK_AFTER_NS),
@@ -231,6 +235,7 @@ impl Header {
             "1 to 256",
         )?;
         self.validate_table()?;
+        self.validate_replies()?;
         if is_stream {
             let fits = self.capacity_bytes.is_power_of_two()
                 && options::CAPACITY_BYTES.contains(&self.capacity_bytes);
@@ -458,6 +463,7 @@ mod tests {
             header(&queue.dead_letters(Some("dead".to_owned())))?,
             header(&ChannelOptions::new(Kind::Table).keys(100).value_bytes(72))?,
             header(&ChannelOptions::new(Kind::Queue).unique(true).drop_expired(true))?,
+            header(&ChannelOptions::service())?,
         ];
         let mut huge = header(&ChannelOptions::new(Kind::Stream))?;
         huge.backing = Backing::Hugetlb;

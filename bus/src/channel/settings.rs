@@ -21,6 +21,7 @@ use super::attach::Attached;
 use super::header::Header;
 use super::kind::{Kind, Overflow};
 use super::options::{ChannelOptions, Permissions};
+use super::replies::kind_name;
 use crate::error::{Error, Result};
 
 /// The options that are not compared with those of an existing channel, and why. The pages are a
@@ -144,6 +145,7 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         stuck_after_ns,
         first_position,
         // Those of `jobs`.
+        replies: _,
         credits: _,
         max_attempts: _,
         dead_letters: _,
@@ -169,7 +171,7 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         (Value::Number(high.into()), Value::Number(low.into()))
     });
     let mut all = vec![
-        setting("kind", Value::Text(kind.to_string()), false),
+        setting("kind", Value::Text(header.kind_name().into()), false),
         extra("capacity", only(is_stream, Value::Bytes(*capacity_bytes))),
         extra("slots", only(kind.has_slots(), Value::Number(*slots))),
         extra("slot-bytes", only(kind.has_slots(), Value::Bytes(*slot_bytes))),
@@ -203,14 +205,17 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
 }
 
 /// The options about the events of a queue that are not done. Topics have credits, too.
-fn jobs(header: &Header) -> [Setting; 8] {
+fn jobs(header: &Header) -> [Setting; 10] {
     let &Header { kind, unique, drop_expired, retry_delay_ns: first, retry_delay_max_ns: longest, .. } =
         header;
     let time = |name, ns: u64, default_ns: u64| match kind {
         Kind::Queue => setting(name, Value::Time(ns), ns == default_ns),
         _ => setting(name, Value::None, true),
     };
+    let replies = header.replies;
     [
+        extra("reply-slots", replies.map_or(Value::None, |replies| Value::Number(replies.slots))),
+        extra("reply-bytes", replies.map_or(Value::None, |replies| Value::Bytes(replies.bytes))),
         extra("credits", Value::number_or_none(header.credits)),
         extra("max-attempts", Value::number_or_none(header.max_attempts)),
         extra("dead-letters", Value::text_or_none(header.dead_letters.as_ref())),
@@ -241,6 +246,7 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         overflow,
         divert_to,
         watermarks,
+        replies,
         credits,
         max_attempts,
         dead_letters,
@@ -262,7 +268,7 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
     let said = |option: &str, value: Value| said.contains(option).then_some(value);
     let time = |time: &Duration| Value::Time(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     let all = [
-        ("kind", Some(Value::Text(kind.to_string()))),
+        ("kind", Some(Value::Text(kind_name(*kind, *replies).into()))),
         ("capacity", capacity_bytes.map(Value::Bytes)),
         ("slots", slots.map(Value::Number)),
         ("slot-bytes", slot_bytes.map(Value::Bytes)),
@@ -277,6 +283,8 @@ pub(crate) fn asked(options: &ChannelOptions) -> Vec<(&'static str, Value)> {
         ("divert-to", divert_to.as_ref().map(|name| Value::Text(name.clone()))),
         ("high-watermark", watermarks.map(|(high, _)| Value::Number(high.into()))),
         ("low-watermark", watermarks.map(|(_, low)| Value::Number(low.into()))),
+        ("reply-slots", said("reply_slots", Value::Number(replies.map_or(0, |replies| replies.slots)))),
+        ("reply-bytes", said("reply_bytes", Value::Bytes(replies.map_or(0, |replies| replies.bytes)))),
         ("credits", said("credits", Value::number_or_none(*credits))),
         ("max-attempts", said("max_attempts", Value::number_or_none(*max_attempts))),
         // If no name was set, the bus chooses one.

@@ -37,7 +37,7 @@ pub(crate) fn check(bus: &Bus, name: &str, options: &ChannelOptions) -> Result<(
         return Err(Error::invalid(what(), "a channel cannot divert to itself"));
     }
     let other = bus.attach(other)?;
-    if !other.header().kind.has_slots() {
+    if !other.header().kind.has_slots() || other.header().is_service() {
         return Err(takes_none(&other));
     }
     let least = options.slot_size_bytes();
@@ -50,6 +50,7 @@ pub(crate) fn check(bus: &Bus, name: &str, options: &ChannelOptions) -> Result<(
 
 fn takes_none(other: &Channel) -> Error {
     let why = match other.header().kind {
+        Kind::Queue => "it is a service, whose requests have clients; divert to a queue or a topic",
         Kind::Table => "it is a table, which has no events; divert to a queue or a topic",
         _ => "it is a stream, which has one publisher; divert to a queue or a topic",
     };

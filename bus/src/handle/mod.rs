@@ -14,6 +14,7 @@ pub(crate) mod read_end;
 pub(crate) mod reader;
 pub(crate) mod refusal;
 pub(crate) mod sender;
+pub(crate) mod service;
 pub(crate) mod stuck;
 pub(crate) mod table;
 pub(crate) mod wait;

@@ -44,11 +44,16 @@ fn is_live(options: &SubscribeOptions, member: &Member) -> bool {
 
 impl Channel {
     pub(crate) fn expect(&self, kind: Kind, handle: &str) -> Result<()> {
-        let found = self.header().kind;
-        if found == kind {
+        let (header, is_service) = (self.header(), self.header().is_service());
+        if header.kind == kind && (!is_service || handle == "tap") {
             return Ok(());
         }
-        Err(Error::invalid(format!("{handle} of {}", self.name()), format!("it is a {found}, not a {kind}")))
+        let found = header.kind_name();
+        let why = if is_service { "; it has clients and servers" } else { "" };
+        Err(Error::invalid(
+            format!("{handle} of {}", self.name()),
+            format!("it is a {found}, not a {kind}{why}"),
+        ))
     }
 
     /// The watch of a sender that evicts stuck readers. It needs a consumer's rights.
@@ -415,6 +420,11 @@ impl Channel {
     /// ```
     pub fn worker(&self, options: &WorkOptions) -> Result<Worker> {
         self.expect(Kind::Queue, "worker")?;
+        self.worker_of_any(options)
+    }
+
+    /// Opens a worker of a queue or a service.
+    pub(crate) fn worker_of_any(&self, options: &WorkOptions) -> Result<Worker> {
         let rank = options.rank()?;
         let letters = match &self.header().dead_letters {
             Some(name) => {

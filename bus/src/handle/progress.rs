@@ -135,14 +135,14 @@ impl std::fmt::Display for JobState {
 }
 
 /// The memories and the geometry of a queue, for looking at its events.
-struct QueueLook<'a> {
-    memories: &'a Memories,
-    slots: Slots,
-    consumers: usize,
+pub(crate) struct QueueLook<'a> {
+    pub(crate) memories: &'a Memories,
+    pub(crate) slots: Slots,
+    pub(crate) consumers: usize,
 }
 
 impl QueueLook<'_> {
-    fn progress(&self, position: u64) -> Progress {
+    pub(crate) fn progress(&self, position: u64) -> Progress {
         let Memories { ring, done, .. } = self.memories;
         // TAIL: a caller that knows the position has seen it won.
         Outcomes { done, slots: self.slots }.progress(position, ring.load(layout::TAIL, Edge::Tail))
@@ -159,12 +159,7 @@ impl QueueLook<'_> {
             (_, Some(end)) => return JobState::Finished(end),
             _ => return JobState::Future,
         };
-        let held = if self.slots.is_of(word, position) {
-            outcome::holder(word)
-        } else {
-            self.announcer(position).map(|index| (index, 0))
-        };
-        if let Some((index, before)) = held.filter(|&(index, _)| index < self.consumers) {
+        if let Some((index, before)) = self.holder(position, word) {
             let acks = &self.memories.acks;
             return JobState::Held {
                 pid: acks.load(layout::entry(index) + layout::PID, Edge::Plain) as u32,
@@ -178,6 +173,16 @@ impl QueueLook<'_> {
         let due_ns = if waits { Redo { acks, done, slots: self.slots }.due(position) } else { 0 };
         let due_in = due_ns.checked_sub(clock::host_ns()).filter(|&ns| ns > 0).map(Duration::from_nanos);
         JobState::Waiting { attempts: if waits { word::attempt(word).into() } else { 0 }, due_in }
+    }
+
+    /// The worker that holds the event with this done word, and how often it was delivered before.
+    pub(crate) fn holder(&self, position: u64, word: u64) -> Option<(usize, u8)> {
+        let held = if self.slots.is_of(word, position) {
+            outcome::holder(word)
+        } else {
+            self.announcer(position).map(|index| (index, 0))
+        };
+        held.filter(|&(index, _)| index < self.consumers)
     }
 
     /// The worker whose claim word announces a ticket that was taken.

@@ -127,11 +127,20 @@ impl Channel {
         table.ok_or_else(|| Error::invalid(self.name().to_string(), "it is no table"))
     }
 
-    /// Refuses an operation that is about events, if this is a table.
+    /// Refuses an operation that is about events if this is a table, or about events that stay if it is a
+    /// service.
     pub(crate) fn expect_events(&self, operation: &str) -> Result<()> {
         if self.header().kind == Kind::Table {
             let what = format!("{operation} of {}", self.name());
             return Err(Error::invalid(what, "it is a table: it has values of keys, and no events"));
+        }
+        let keeps_events = ["purge", "skipping"].contains(&operation);
+        if self.header().is_service() && !keeps_events {
+            let what = format!("{operation} of {}", self.name());
+            return Err(Error::invalid(
+                what,
+                "it is a service: its requests have clients that wait for replies",
+            ));
         }
         Ok(())
     }

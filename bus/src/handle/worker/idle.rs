@@ -10,6 +10,7 @@ use super::rules::Sleepers;
 use super::{LOOK_EVERY_MAX, SWEEP_EVERY_NS, Ticket, Worker};
 use crate::channel::sweep::now;
 use crate::error::{BLIND, RecvError, why_not_locked};
+use crate::handle::member::Member;
 use crate::handle::read_end::ORPHANS_MAX;
 use crate::handle::wait::{Step, Waiting};
 
@@ -37,6 +38,17 @@ impl Worker {
             self.core.give_up(&self.member.peers, clock::host_ns());
         }
         given_up
+    }
+
+    /// The registered participant, for a handle that is built on this one.
+    pub(crate) fn participant(&self) -> &Member {
+        &self.member
+    }
+
+    /// Whether the fence of this worker is closed, so that what it holds goes to others.
+    #[inline(always)]
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.core.is_fenced()
     }
 
     /// The error for a worker that has given up.
