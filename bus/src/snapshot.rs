@@ -136,6 +136,10 @@ pub enum ParticipantRole {
     Worker,
     /// Reads a queue without taking anything.
     Tap,
+    /// Calls a service.
+    Client,
+    /// Takes requests from a service.
+    Server,
     /// The registry holds a role that no participant writes.
     Unknown,
 }
@@ -148,6 +152,8 @@ impl ParticipantRole {
             ParticipantRole::Subscriber => "subscriber",
             ParticipantRole::Worker => "worker",
             ParticipantRole::Tap => "tap",
+            ParticipantRole::Client => "client",
+            ParticipantRole::Server => "server",
             ParticipantRole::Unknown => "unknown",
         }
     }

@@ -227,9 +227,9 @@ fn of(one: &Participant) -> railbus_participant {
         },
         index: one.index as u32,
         role: match one.role {
-            ParticipantRole::Producer => RAILBUS_ROLE_PRODUCER,
+            ParticipantRole::Producer | ParticipantRole::Client => RAILBUS_ROLE_PRODUCER,
             ParticipantRole::Subscriber => RAILBUS_ROLE_SUBSCRIBER,
-            ParticipantRole::Worker => RAILBUS_ROLE_WORKER,
+            ParticipantRole::Worker | ParticipantRole::Server => RAILBUS_ROLE_WORKER,
             ParticipantRole::Tap => RAILBUS_ROLE_TAP,
             ParticipantRole::Unknown => 0,
         },

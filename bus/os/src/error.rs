@@ -136,7 +136,7 @@ pub enum Error {
     /// A service has no server.
     #[error("no server: {why}")]
     NoServer {
-        /// What to do.
+        /// The advice how to have one.
         why: String,
     },
     /// A server reports that a request has failed.

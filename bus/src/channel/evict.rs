@@ -127,8 +127,7 @@ impl Channel {
         }
         let (pid, start_time) = (word(layout::PID) as u32, word(layout::START_TIME));
         let is_worker = side == Side::Consumers && fence::of(memory, index) != fence::NONE;
-        let is_writing = || pid != process::pid() && self.is_writing_a_reply(&memories, index);
-        if is_worker && !kill && !is_writing() {
+        if is_worker && !kill && !self.is_writing_a_reply(&memories, index, pid) {
             let tools = (peers, locks()?);
             let fenced = self.fence(&memories, tools, (index, state), (pid, start_time), timeout);
             return fenced.map_err(|error| match error {
@@ -166,8 +165,9 @@ impl Channel {
 
     /// Whether the server in entry `index` is in the middle of writing a reply. It writes in place, as a
     /// producer does, and another server could not write there before it goes on.
-    fn is_writing_a_reply(&self, memories: &Memories, index: usize) -> bool {
-        let geometry = self.header().reply_geometry();
+    /// A server of this process is never killed.
+    fn is_writing_a_reply(&self, memories: &Memories, index: usize, pid: u32) -> bool {
+        let geometry = self.header().reply_geometry().filter(|_| pid != process::pid());
         geometry.is_some_and(|geometry| {
             // Plain: a server that begins to write later finds its fence closed.
             memories.done.load(geometry.server(index) + layout::replies::WRITING, Edge::Plain) != 0

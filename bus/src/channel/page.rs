@@ -200,6 +200,7 @@ impl Header {
 
     /// Checks the numbers that only a queue has.
     fn validate_jobs(&self) -> std::result::Result<(), String> {
+        self.validate_replies()?;
         if self.kind != Kind::Queue {
             demand(self.max_attempts == 0, "MAX_ATTEMPTS", self.max_attempts.into(), "0 unless a queue")?;
             let jobs =
@@ -235,7 +236,6 @@ impl Header {
             "1 to 256",
         )?;
         self.validate_table()?;
-        self.validate_replies()?;
         if is_stream {
             let fits = self.capacity_bytes.is_power_of_two()
                 && options::CAPACITY_BYTES.contains(&self.capacity_bytes);

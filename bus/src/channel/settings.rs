@@ -144,7 +144,7 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         watermarks,
         stuck_after_ns,
         first_position,
-        // Those of `jobs`.
+        // Those of `jobs`, and then the creator's findings and the places in the files.
         replies: _,
         credits: _,
         max_attempts: _,
@@ -154,7 +154,6 @@ pub(crate) fn settings(header: &Header, ring: Access, acks: Access, is_journaled
         drop_expired: _,
         retry_delay_ns: _,
         retry_delay_max_ns: _,
-        // The creator's findings, and the places in the files.
         created_ns: _,
         creator_pid: _,
         data_offset: _,

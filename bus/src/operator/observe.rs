@@ -455,7 +455,7 @@ impl ChannelWords<'_> {
         let policy = load(layout::POLICY);
         let durable = policy & registry::DURABLE != 0;
         let life = self.life(side, index, state, durable)?;
-        let role = role_of(policy);
+        let role = role_of(policy, self.header.is_service());
         let cursor = Some(load(layout::CURSOR)).filter(|&c| side == Side::Consumers && c != NO_GATE);
         let now = clock::monotonic_ns();
         let ago = |field| match load(field) {
@@ -579,8 +579,10 @@ impl ChannelWords<'_> {
 }
 
 /// The role in a policy word.
-fn role_of(policy: u64) -> ParticipantRole {
+fn role_of(policy: u64, is_service: bool) -> ParticipantRole {
     match policy & 0xFF {
+        registry::ROLE_PRODUCER if is_service => ParticipantRole::Client,
+        registry::ROLE_WORKER if is_service => ParticipantRole::Server,
         registry::ROLE_PRODUCER => ParticipantRole::Producer,
         registry::ROLE_SUBSCRIBER => ParticipantRole::Subscriber,
         registry::ROLE_WORKER => ParticipantRole::Worker,

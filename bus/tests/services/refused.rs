@@ -1,4 +1,4 @@
-//! What a service is not, and requests that no client of this project writes.
+//! Handles and options that a service does not have, and requests that no client of this project writes.
 
 use std::time::Duration;
 

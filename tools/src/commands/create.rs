@@ -25,6 +25,7 @@ Examples:
   railbus create demo/spill --kind queue --slots 65536 --slot-bytes 512
   railbus create demo/prices2 --kind topic --overflow divert --divert-to spill
   railbus create demo/state --kind table --keys 1024 --value-bytes 64
+  railbus create demo/calc --kind service --slot-bytes 4KiB --reply-bytes 64KiB --max-attempts 1
   railbus create --from demo.toml             as `railbus export-config` wrote it
   railbus create demo/open --producers-mode 664 --consumers-mode 666 --consumers-group users
 
@@ -42,9 +43,9 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "channel")]
     from: Option<PathBuf>,
     /// stream: one publisher, many subscribers; queue: each event to one worker; topic: many
-    /// publishers, one order; table: the latest value of each key
+    /// publishers, one order; table: the latest value of each key; service: requests and replies
     #[arg(long, default_value = "stream", value_name = "KIND")]
-    kind: Kind,
+    kind: Shape,
     #[command(flatten)]
     geometry: GeometryArgs,
     /// Producers that can be attached at once (queue, topic, table) [default: 64]
@@ -84,7 +85,8 @@ pub(crate) struct CreateArgs {
     /// limit [default: 0]
     #[arg(long, value_name = "N")]
     credits: Option<u32>,
-    /// Deliveries of a queue's event before it goes to the dead-letter queue; 0 is without limit
+    /// Deliveries of a queue's event before it goes to the dead-letter queue, or of a service's request
+    /// before its call ends (1: at most once); 0 is without limit
     /// [default: 0]
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
@@ -153,7 +155,8 @@ pub(crate) struct GeometryArgs {
     /// Slots of a queue or topic, a power of two [default: 1024]
     #[arg(long, value_name = "N")]
     slots: Option<u64>,
-    /// Bytes of a slot, a power of two: an event has at most 16 less [default: 256]
+    /// Bytes of a slot, a power of two: an event has at most 16 less, a request 40 less
+    /// [default: 256; service: 1KiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     slot_bytes: Option<u64>,
     /// Keys of a table, 1 to 2^20 [default: 1024]
@@ -162,6 +165,45 @@ pub(crate) struct GeometryArgs {
     /// The most bytes of a value of a table, a multiple of 8 up to 1MiB [default: 64]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     value_bytes: Option<u64>,
+    /// Service: calls that one client may have under way, 1 to 1024 [default: 16]
+    #[arg(long, value_name = "N")]
+    reply_slots: Option<u64>,
+    /// Service: room for one reply, a power of two up to 64MiB; longer ones pass through it in pieces
+    /// [default: 4KiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    reply_bytes: Option<u64>,
+}
+
+/// The shape in which a channel is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A channel of this kind.
+    Kind(Kind),
+    /// A service.
+    Service,
+}
+
+impl std::str::FromStr for Shape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Shape, Error> {
+        match text {
+            "service" => Ok(Shape::Service),
+            _ => text.parse().map(Shape::Kind).map_err(|_| {
+                let why = "must be stream, queue, topic, table or service";
+                Error::invalid(format!("kind {text:?}"), why)
+            }),
+        }
+    }
+}
+
+impl Shape {
+    fn options(self) -> ChannelOptions {
+        match self {
+            Shape::Kind(kind) => ChannelOptions::new(kind),
+            Shape::Service => ChannelOptions::service(),
+        }
+    }
 }
 
 impl GeometryArgs {
@@ -181,6 +223,12 @@ impl GeometryArgs {
         }
         if let Some(bytes) = self.value_bytes {
             options = options.value_bytes(bytes);
+        }
+        if let Some(slots) = self.reply_slots {
+            options = options.reply_slots(slots);
+        }
+        if let Some(bytes) = self.reply_bytes {
+            options = options.reply_bytes(bytes);
         }
         options
     }
@@ -298,7 +346,7 @@ fn options(args: &CreateArgs) -> ChannelOptions {
         json: _,
     } = args;
     let options = geometry
-        .apply(ChannelOptions::new(*kind))
+        .apply(kind.options())
         .pages(*pages)
         .require_huge(*require_huge)
         .numa_node(*numa_node)
@@ -351,7 +399,7 @@ fn create(name: &ChannelName, args: &CreateArgs) -> Outcome {
         return print_json(&json!({
             "channel": name.to_string(),
             "created": true,
-            "kind": header.kind.to_string(),
+            "kind": header.kind_name(),
             "capacity_bytes": header.capacity_bytes,
             "page_bytes": pages.page_bytes,
             "huge_bytes": pages.huge_bytes_seen,
@@ -365,7 +413,7 @@ fn create(name: &ChannelName, args: &CreateArgs) -> Outcome {
 
 fn tell_found(name: &ChannelName, args: &CreateArgs, channel: &railbus::Channel) -> Result<(), Failure> {
     if args.json {
-        let (kind, capacity_bytes) = (channel.header().kind.to_string(), channel.header().capacity_bytes);
+        let (kind, capacity_bytes) = (channel.header().kind_name(), channel.header().capacity_bytes);
         let name = name.to_string();
         return print_json(
             &json!({ "channel": name, "created": false, "kind": kind, "capacity_bytes": capacity_bytes }),
@@ -380,6 +428,6 @@ pub(crate) fn shape(channel: &railbus::Channel) -> String {
     match header.kind {
         Kind::Stream => "stream".to_owned(),
         Kind::Table => format!("table of {} keys with values of {} B", header.keys, header.value_bytes),
-        kind => format!("{kind} of {} slots of {} B", header.slots, header.slot_bytes),
+        _ => format!("{} of {} slots of {} B", header.kind_name(), header.slots, header.slot_bytes),
     }
 }

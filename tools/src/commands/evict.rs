@@ -103,7 +103,7 @@ fn fate(one: &Participant, kill: bool) -> String {
         (_, ParticipantRole::Subscriber | ParticipantRole::Tap) => {
             format!("the {role}{name} in process {} is evicted", one.pid)
         }
-        (_, ParticipantRole::Worker) if !kill => {
+        (_, ParticipantRole::Worker | ParticipantRole::Server) if !kill => {
             format!("the events of the {role}{name} in process {} go to others, and it is evicted", one.pid)
         }
         _ => format!("process {}, a {role}{name}, is killed", one.pid),

@@ -1,12 +1,15 @@
 //! `railbus info`: everything that is known about a channel. It disturbs no participant.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use railbus::info::{IDENTITY, Info, LOOK_MAX, Participant, Positions, Value as SettingValue};
+use railbus::info::{
+    IDENTITY, Info, LOOK_MAX, Participant, ParticipantRole, Positions, Value as SettingValue,
+};
 use railbus::journal::{JournalPositions, Shortage};
 use railbus::latency::Measures;
-use railbus::{ChannelName, Kind};
+use railbus::{Channel, ChannelName, Kind};
 use railbus_os::counter;
 use railbus_os::pages::{Locked, bytes_text};
 use railbus_ring::members::peers::Side;
@@ -54,18 +57,18 @@ pub(crate) fn run(args: &InfoArgs) -> Outcome {
     // A channel that nothing records has no journal.
     let journal = channel.journal_positions().ok();
     if args.json {
-        print_json(&object(&info, journal.as_ref()))
+        print_json(&object(&info, journal.as_ref(), &waited_for(&channel, &info)))
     } else {
-        print(&report(&info, journal.as_ref()))
+        print(&report(&info, journal.as_ref(), &waited_for(&channel, &info)))
     }
 }
 
-fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
+fn object(info: &Info, journal: Option<&JournalPositions>, waited_for: &WaitedFor) -> Value {
     let header = &info.header;
     let access = |access: railbus::info::Access| json!({ "uid": access.uid, "gid": access.gid, "mode": format!("{:03o}", access.mode) });
     json!({
         "channel": info.name.to_string(),
-        "kind": header.kind.to_string(),
+        "kind": header.kind_name(),
         "id": hex(&header.channel_id),
         "incarnation": header.incarnation,
         "created_ns": header.created_ns,
@@ -74,6 +77,8 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "capacity_bytes": header.capacity_bytes,
         "slots": header.slots,
         "slot_bytes": header.slot_bytes,
+        "reply_slots": header.replies.map(|replies| replies.slots),
+        "reply_bytes": header.replies.map(|replies| replies.bytes),
         "keys": header.keys,
         "value_bytes": header.value_bytes,
         "producers_max": header.producers_max,
@@ -125,7 +130,7 @@ fn object(info: &Info, journal: Option<&JournalPositions>) -> Value {
         "under_pressure": info.pressure.map(|seen| seen.is_high),
         "pressure_changes": info.pressure.map(|seen| seen.changes),
         "held_by": info.held_by.as_ref().map(ToString::to_string),
-        "participants": info.participants.iter().map(participant).collect::<Vec<_>>(),
+        "participants": info.participants.iter().map(|one| participant(one, waited_for)).collect::<Vec<_>>(),
     })
 }
 
@@ -232,7 +237,7 @@ fn setting(value: SettingValue) -> Value {
     }
 }
 
-fn participant(one: &Participant) -> Value {
+fn participant(one: &Participant, waited_for: &WaitedFor) -> Value {
     json!({
         "side": side_text(one.side),
         "index": one.index,
@@ -259,7 +264,10 @@ fn participant(one: &Participant) -> Value {
         "measures": one.measures.as_str(),
         "attached_ns": one.attached_ns,
         "seen_ns": one.seen_ns,
-        "waiting": one.waits.map(|waits| json!({ "for_ns": waits.for_ns, "position": waits.position })),
+        "waiting": one.waits.map(|waits| {
+            let request = waited_for.get(&waits.position);
+            json!({ "for_ns": waits.for_ns, "position": waits.position, "request": request })
+        }),
         "stuck_ns": one.stuck_ns,
         "may_be_stuck": one.may_be_stuck,
     })
@@ -272,11 +280,19 @@ fn geometry(header: &railbus::Header) -> String {
         Kind::Table => {
             format!("table of {} keys with values of {}", header.keys, bytes_text(header.value_bytes))
         }
-        kind => format!("{kind} of {} slots of {}", header.slots, bytes_text(header.slot_bytes)),
+        _ => {
+            let kind = header.kind_name();
+            let mut text = format!("{kind} of {} slots of {}", header.slots, bytes_text(header.slot_bytes));
+            if let Some(replies) = header.replies {
+                let room = bytes_text(replies.bytes);
+                let _ = write!(text, ", with {} replies of {room} a client", replies.slots);
+            }
+            text
+        }
     }
 }
 
-fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
+fn report(info: &Info, journal: Option<&JournalPositions>, waited_for: &WaitedFor) -> String {
     let header = &info.header;
     let amount = |value: u64| amount_of(info, value);
     let mut text = String::new();
@@ -374,7 +390,7 @@ fn report(info: &Info, journal: Option<&JournalPositions>) -> String {
             one.events.to_string(),
             one.lag.map_or_else(|| "-".to_owned(), amount),
             format!("{} ago", time_text(one.seen_ns)),
-            notes(one),
+            notes(one, waited_for),
         ]
     }));
     text.push_str(&align(&rows));
@@ -404,7 +420,17 @@ fn state(one: &Participant) -> &'static str {
     }
 }
 
-fn notes(one: &Participant) -> String {
+/// The states of the requests for whose replies clients wait, by their positions.
+type WaitedFor = BTreeMap<u64, String>;
+
+fn waited_for(channel: &Channel, info: &Info) -> WaitedFor {
+    let clients = info.participants.iter().filter(|one| one.role == ParticipantRole::Client);
+    let positions = clients.filter_map(|one| Some(one.waits.as_ref()?.position));
+    // A request that cannot be looked at is shown without its server.
+    positions.filter_map(|at| Some((at, channel.job_state(at).ok()?.to_string()))).collect()
+}
+
+fn notes(one: &Participant, waited_for: &WaitedFor) -> String {
     let mut notes = Vec::new();
     if let Some(stuck_ns) = one.stuck_ns {
         notes.push(format!("has not moved for {}", time_text(stuck_ns)));
@@ -414,7 +440,11 @@ fn notes(one: &Participant) -> String {
         notes.push(format!("has not moved for the {looked} of this look; whether it is stuck is not known"));
     }
     if let Some(waits) = &one.waits {
-        notes.push(format!("waits for room at {} for {}", waits.position, time_text(waits.for_ns)));
+        let (at, time) = (waits.position, time_text(waits.for_ns));
+        notes.push(match waited_for.get(&at) {
+            Some(state) => format!("waits for the reply to request {at} for {time}: {state}"),
+            None => format!("waits for room at {at} for {time}"),
+        });
     }
     if one.priority > 0 {
         notes.push(format!("level {}", one.priority));

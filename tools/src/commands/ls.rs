@@ -101,7 +101,7 @@ fn object(name: &ChannelName, info: &Result<Info, Error>) -> Value {
     };
     json!({
         "channel": name.to_string(),
-        "kind": info.header.kind.to_string(),
+        "kind": info.header.kind_name(),
         "capacity_bytes": info.header.capacity_bytes,
         "slots": info.header.slots,
         "slot_bytes": info.header.slot_bytes,
@@ -131,7 +131,7 @@ fn table(rows: &[Row]) -> String {
             }
             Ok(info) => [
                 name.to_string(),
-                info.header.kind.to_string(),
+                info.header.kind_name().to_owned(),
                 match info.header.kind {
                     Kind::Stream => bytes_text(info.header.capacity_bytes),
                     Kind::Table => format!("{} x {}", info.header.keys, bytes_text(info.header.value_bytes)),

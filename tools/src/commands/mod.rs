@@ -4,6 +4,7 @@
 //! done. The output for programs (`--json`) is built from `serde_json` values in the same file.
 
 mod acknowledge;
+pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod dead_letters;
@@ -29,6 +30,7 @@ pub(crate) mod replay;
 pub(crate) mod resize;
 pub(crate) mod rm;
 pub(crate) mod seek;
+pub(crate) mod serve;
 pub(crate) mod set;
 pub(crate) mod skip;
 pub(crate) mod stat;

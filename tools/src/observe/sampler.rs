@@ -221,7 +221,7 @@ impl Watched {
         let journal = self.journal();
         ChannelView {
             channel: info.name.to_string(),
-            kind: header.kind.to_string(),
+            kind: header.kind_name().to_owned(),
             stamp: header.stamp,
             backing: backing_text(info.pages.got),
             page_bytes: info.pages.page_bytes,

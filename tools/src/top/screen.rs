@@ -185,7 +185,7 @@ fn facts(channel: &ChannelView, palette: Palette) -> Vec<Line<'static>> {
             if channel.under_pressure == Some(true) { ", UNDER PRESSURE" } else { "" },
         ),
     ];
-    if channel.kind == "queue" {
+    if ["queue", "service"].contains(&channel.kind.as_str()) {
         facts.push(format!(
             "redelivered {}, dead letters {}, expired {}, not due {}",
             count_text(channel.redelivered as f64),

@@ -24,7 +24,7 @@ use crate::memory::{Edge, Memory};
 use crate::replies::word::{self, CallId};
 use crate::replies::writer::ReplyView;
 
-/// What a look at a reply slot has found.
+/// The result of a look at a reply slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Got {
     /// Nothing new.

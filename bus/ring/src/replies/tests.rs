@@ -3,7 +3,7 @@
 use super::geometry::ReplyGeometry;
 use super::reader::{Got, ReplyReader};
 use super::word::CallId;
-use super::writer::{Delivery, ReplyView, ReplyWriter, Then, Unwritten};
+use super::writer::{ReplyDelivery, ReplyView, ReplyWriter, Then, Unwritten};
 use crate::layout;
 use crate::layout::replies::REPLY_STATE;
 use crate::members::peers::{Peers, Side};
@@ -39,7 +39,7 @@ fn carry(room: u64, parts: &[&[u8]], end: Then) -> (Vec<Vec<u8>>, Got) {
     assert!(reader.is_free(1, &AllLive));
     let call = reader.begin(1, &mut incoming);
     assert_eq!(writer.checked(call.client, call.slot, call.number), Some(call));
-    let mut delivery = Delivery::new(call, false);
+    let mut delivery = ReplyDelivery::new(call, false);
     let (mut got, mut part) = (Vec::new(), Vec::new());
     let mut read = || loop {
         match reader.read(1, &mut incoming, &mut part) {
@@ -96,11 +96,11 @@ fn a_second_delivery_makes_the_first_void() {
     let (reader, mut incoming) = ReplyReader::new(view.clone(), 0, 1);
     let (one, other) = (ReplyWriter::new(view.clone(), 0), ReplyWriter::new(view, 1));
     let call = reader.begin(0, &mut incoming);
-    let mut first = Delivery::new(call, false);
+    let mut first = ReplyDelivery::new(call, false);
     one.put(&mut first, b"first", Then::Part, || false, &AllLive).unwrap();
     let mut into = Vec::new();
     assert_eq!(reader.read(0, &mut incoming, &mut into), Got::Part);
-    let mut second = Delivery::new(call, true);
+    let mut second = ReplyDelivery::new(call, true);
     other.put(&mut second, b"second", Then::Complete, || false, &AllLive).unwrap();
     assert!(reader.is_ready(0, &incoming));
     assert_eq!(reader.read(0, &mut incoming, &mut into), Got::Again);

@@ -72,7 +72,7 @@ impl<M: Memory> ReplyView<M> {
     }
 }
 
-/// What follows the bytes of a [`ReplyWriter::put`].
+/// The continuation after the bytes of a [`ReplyWriter::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// More of the same part.
@@ -102,7 +102,7 @@ pub enum Unwritten {
 
 /// The state of one reply, private to the server that writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
+pub struct ReplyDelivery {
     /// The call.
     pub call: CallId,
     /// Whether the request was delivered before.
@@ -114,10 +114,10 @@ pub struct Delivery {
     room_until: u64,
 }
 
-impl Delivery {
+impl ReplyDelivery {
     /// A reply of which nothing was written. `call` was checked.
-    pub fn new(call: CallId, is_again: bool) -> Delivery {
-        Delivery { call, is_again, number: None, written: 0, room_until: 0 }
+    pub fn new(call: CallId, is_again: bool) -> ReplyDelivery {
+        ReplyDelivery { call, is_again, number: None, written: 0, room_until: 0 }
     }
 
     /// Whether anything was written.
@@ -162,7 +162,7 @@ impl<M: Memory> ReplyWriter<M> {
     #[inline(always)]
     pub fn put<P: Peers>(
         &self,
-        delivery: &mut Delivery,
+        delivery: &mut ReplyDelivery,
         bytes: &[u8],
         then: Then,
         is_fenced: impl Fn() -> bool,
@@ -186,7 +186,7 @@ impl<M: Memory> ReplyWriter<M> {
     #[inline(always)]
     fn refusal<P: Peers>(
         &self,
-        delivery: &Delivery,
+        delivery: &ReplyDelivery,
         is_fenced: impl Fn() -> bool,
         peers: &P,
     ) -> Option<Unwritten> {
@@ -210,7 +210,7 @@ impl<M: Memory> ReplyWriter<M> {
     }
 
     #[inline(always)]
-    fn append(&self, delivery: &mut Delivery, bytes: &[u8], then: Then) -> Result<usize, Unwritten> {
+    fn append(&self, delivery: &mut ReplyDelivery, bytes: &[u8], then: Then) -> Result<usize, Unwritten> {
         let (geometry, done) = (&self.view.geometry, &self.view.done);
         let CallId { client, slot, .. } = delivery.call;
         let reply = geometry.reply(client as usize, slot as usize);
@@ -243,7 +243,7 @@ impl<M: Memory> ReplyWriter<M> {
 
     /// Begins the delivery.
     #[inline(always)]
-    fn begin(&self, delivery: &mut Delivery, reply: usize) -> u64 {
+    fn begin(&self, delivery: &mut ReplyDelivery, reply: usize) -> u64 {
         let done = &self.view.done;
         // Plain: servers write here one after the other, as the queue hands the request on.
         let before = done.load(reply + replies::REPLY_STATE, Edge::Plain);
@@ -260,7 +260,7 @@ impl<M: Memory> ReplyWriter<M> {
     }
 
     /// Whether the client has read since there was no room.
-    pub fn has_room(&self, delivery: &Delivery) -> bool {
+    pub fn has_room(&self, delivery: &ReplyDelivery) -> bool {
         let CallId { client, slot, .. } = delivery.call;
         let at = self.view.geometry.call(client as usize, slot as usize) + replies::CALL_READ;
         // REPLY: as in `room`.
@@ -271,7 +271,7 @@ impl<M: Memory> ReplyWriter<M> {
 
     /// How many of `bytes` bytes there is room for now.
     #[inline(always)]
-    fn room(&self, delivery: &mut Delivery, number: u64, bytes: usize) -> Result<usize, Unwritten> {
+    fn room(&self, delivery: &mut ReplyDelivery, number: u64, bytes: usize) -> Result<usize, Unwritten> {
         if delivery.written + word::chunk_bytes(bytes) > delivery.room_until {
             let CallId { client, slot, .. } = delivery.call;
             let at = self.view.geometry.call(client as usize, slot as usize) + replies::CALL_READ;

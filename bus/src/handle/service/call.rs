@@ -30,7 +30,7 @@ impl Call {
     }
 }
 
-/// What a reply slot is used for.
+/// The use of a reply slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// Nothing; nobody writes in it.
@@ -45,7 +45,7 @@ pub(super) enum Use {
 }
 
 /// The result of one look at a call that is under way.
-pub(super) enum Seen {
+pub(super) enum Arrival {
     /// It goes on.
     Nothing,
     /// The next part of its reply is complete: these bytes.
@@ -65,7 +65,7 @@ pub(super) struct Flight {
     pub(super) deadline_ns: u64,
     /// Since when no server is there, 0 if there is one.
     pub(super) alone_since_ns: u64,
-    /// What was read of the reply.
+    /// The bytes of the reply that were read.
     pub(super) reply: Vec<u8>,
     /// Where the parts end that are complete and were not handed out.
     parts: VecDeque<usize>,
@@ -150,14 +150,14 @@ impl Flight {
         replies: &ReplyReader<Trusted>,
         by_parts: bool,
         mut read: impl FnMut(),
-    ) -> Seen {
+    ) -> Arrival {
         loop {
             if by_parts && let Some(part) = self.next_part(slot, replies) {
                 self.has_given_parts = true;
-                return Seen::Part(part);
+                return Arrival::Part(part);
             }
             match replies.read(slot, &mut self.incoming, &mut self.reply) {
-                Got::Nothing => return Seen::Nothing,
+                Got::Nothing => return Arrival::Nothing,
                 Got::Bytes => read(),
                 Got::Part => {
                     self.parts.push_back(self.reply.len());
@@ -167,7 +167,7 @@ impl Flight {
                     self.clear();
                     if self.has_given_parts {
                         self.withdraw(slot, replies);
-                        return Seen::End(Err(CallError::PeerGone));
+                        return Arrival::End(Err(CallError::PeerGone));
                     }
                 }
                 Got::Complete => return self.over(Ok(())),
@@ -176,7 +176,7 @@ impl Flight {
                 Got::Broken => {
                     self.withdraw(slot, replies);
                     let why = "a reply that no server writes; remove the service";
-                    return Seen::End(Err(CallError::Corrupt(why)));
+                    return Arrival::End(Err(CallError::Corrupt(why)));
                 }
             }
         }
@@ -221,12 +221,12 @@ impl Flight {
         Some(std::mem::replace(&mut self.parts_at, end)..end)
     }
 
-    fn over(&mut self, end: Result<(), CallError>) -> Seen {
+    fn over(&mut self, end: Result<(), CallError>) -> Arrival {
         self.used_for = Use::Over;
-        Seen::End(end)
+        Arrival::End(end)
     }
 
-    /// What the last part says about a failure.
+    /// The failure that the last part describes.
     fn failure(&self) -> CallError {
         let mut ends = self.parts.iter().rev();
         let end = ends.next().copied().unwrap_or(0);

@@ -8,7 +8,7 @@ use railbus_ring::members::park::Waker;
 use railbus_ring::replies::reader::{Incoming, ReplyReader};
 use railbus_ring::slots::word::Slots;
 
-use super::call::{Call, Flight, Seen, Use};
+use super::call::{Arrival, Call, Flight, Use};
 use super::error::CallError;
 use super::head::{self, RequestHead};
 use super::options::{CallOptions, ClientOptions};
@@ -266,7 +266,7 @@ impl Client {
 
     /// Reads what has come for a call.
     #[inline(always)]
-    pub(super) fn look(&mut self, slot: usize, by_parts: bool) -> Seen {
+    pub(super) fn look(&mut self, slot: usize, by_parts: bool) -> Arrival {
         let Client { flights, replies, room, .. } = self;
         let (own, peers) = (replies.view.ring, replies.view.done);
         flights[slot].look(slot, replies, by_parts, || {

@@ -111,9 +111,6 @@ pub enum ReplyError {
     /// This server was evicted. Another one gets the request.
     #[error("this server was evicted; attach again")]
     Evicted,
-    /// The request is not held by this server.
-    #[error("this server does not hold the request")]
-    NotHeld,
     /// The handle was inherited over `fork`: attach again in the child.
     #[error("this handle was made before fork(): attach again in the child")]
     Forked,
@@ -125,7 +122,6 @@ impl From<ReplyError> for Error {
         match error {
             ReplyError::Cancelled => Error::PeerGone { what: "the client".into(), why },
             ReplyError::Evicted => RecvError::Evicted.into(),
-            ReplyError::NotHeld => Error::invalid("request", why),
             ReplyError::Forked => Error::Forked,
         }
     }

@@ -1,8 +1,8 @@
 //! Request and reply: [`Client`] calls, [`Server`] answers.
 //!
-//! A service is a queue of requests. A client is a producer of it, and a server is a worker. What is
-//! added to a queue is the way back (`railbus_ring::replies`). A request begins with 24 bytes that say
-//! to which call it belongs, and until when the client waits (`head.rs`).
+//! A service is a queue of requests. A client is a producer of it, and a server is a worker. The way
+//! back is in `railbus_ring::replies`. A request begins with 24 bytes that say to which call it belongs,
+//! and until when the client waits (`head.rs`).
 
 mod call;
 mod client;

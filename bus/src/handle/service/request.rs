@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use railbus_os::clock;
-use railbus_ring::replies::writer::{Delivery, Then};
+use railbus_ring::replies::writer::{ReplyDelivery, Then};
 
 use super::error::ReplyError;
 use super::head;
@@ -18,7 +18,7 @@ use crate::handle::worker::Ticket;
 #[must_use = "the request stays with the server until it is resumed, or the server is dropped"]
 pub struct Accepted {
     pub(super) ticket: Ticket,
-    pub(super) delivery: Delivery,
+    pub(super) delivery: ReplyDelivery,
     pub(super) deadline_ns: u64,
     /// When the kernel was last asked about the client.
     pub(super) asked_ns: u64,

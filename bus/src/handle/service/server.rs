@@ -10,7 +10,7 @@ use railbus_ring::members::peers::{Peers, Side};
 use railbus_ring::members::registry::{Status, generation, status};
 use railbus_ring::memory::{Edge, Memory};
 use railbus_ring::replies::word::{CallId, NUMBER_BITS};
-use railbus_ring::replies::writer::{Delivery, ReplyWriter, Then, Unwritten};
+use railbus_ring::replies::writer::{ReplyDelivery, ReplyWriter, Then, Unwritten};
 
 use super::error::ReplyError;
 use super::head::RequestHead;
@@ -147,7 +147,8 @@ impl Server {
             return self.pass_over(ticket);
         };
         let is_again = ticket.attempt() > 1;
-        let accepted = Accepted { ticket, delivery: Delivery::new(call, is_again), deadline_ns, asked_ns: 0 };
+        let accepted =
+            Accepted { ticket, delivery: ReplyDelivery::new(call, is_again), deadline_ns, asked_ns: 0 };
         if self.is_void(&accepted) {
             return self.pass_over(ticket);
         }

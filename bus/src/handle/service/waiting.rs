@@ -7,13 +7,13 @@ use railbus_ring::layout;
 use railbus_ring::layout::replies::{REPLY_PARKED, REPLY_WAKE};
 use railbus_ring::members::park::Sleeper;
 
-use super::call::{Call, Seen, Use};
+use super::call::{Arrival, Call, Use};
 use super::client::Client;
 use super::error::CallError;
 use crate::channel::memories::SharedFutex;
 use crate::handle::wait::{Step, Waiting};
 
-/// What a client waits for.
+/// The thing that a client waits for.
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     /// The end of the call in this slot.
@@ -24,8 +24,8 @@ enum Wanted {
     Any,
 }
 
-/// What was waited for: the slot, and a part of its reply or the end of its call.
-type Found = (usize, Seen);
+/// The thing that has come: the slot, and a part of its reply or the end of its call.
+type Arrived = (usize, Arrival);
 
 impl Client {
     /// Returns how a call has ended, if it has. Never blocks. Once in a while it makes some system calls,
@@ -147,8 +147,8 @@ impl Client {
         self.next_part_within(call, None).unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// As [`Self::next_part`], but it waits at most `timeout`. `None` if nothing has come by then; the call
-    /// is still under way.
+    /// As [`Self::next_part`], but it waits at most `timeout`. `None` if nothing has come in that
+    /// time; the call is still under way.
     pub fn next_part_timeout(
         &mut self,
         call: Call,
@@ -168,15 +168,15 @@ impl Client {
         };
         let found = self.find(Wanted::Part(slot)).or_else(|| self.wait_for(Wanted::Part(slot), timeout));
         Some(match found?.1 {
-            Seen::Part(part) => Ok(Some(self.flights[slot].take_part(part))),
-            Seen::End(end) => end.map(|()| None),
-            Seen::Nothing => return None,
+            Arrival::Part(part) => Ok(Some(self.flights[slot].take_part(part))),
+            Arrival::End(end) => end.map(|()| None),
+            Arrival::Nothing => return None,
         })
     }
 
-    fn ended(&mut self, slot: usize, seen: Seen) -> Result<Vec<u8>, CallError> {
+    fn ended(&mut self, slot: usize, seen: Arrival) -> Result<Vec<u8>, CallError> {
         match seen {
-            Seen::End(end) => self.reply_of(slot, end),
+            Arrival::End(end) => self.reply_of(slot, end),
             _ => Err(CallError::TimedOut),
         }
     }
@@ -185,9 +185,9 @@ impl Client {
         Call { slot: slot as u32, number: self.flights[slot].incoming.number() }
     }
 
-    /// What has come of what is wanted.
+    /// Returns the wanted thing if it has come.
     #[inline(always)]
-    fn find(&mut self, wanted: Wanted) -> Option<Found> {
+    fn find(&mut self, wanted: Wanted) -> Option<Arrived> {
         match wanted {
             Wanted::End(slot) => self.find_in(slot, false),
             Wanted::Part(slot) => self.find_in(slot, true),
@@ -199,15 +199,15 @@ impl Client {
     }
 
     #[inline(always)]
-    fn find_in(&mut self, slot: usize, by_parts: bool) -> Option<Found> {
+    fn find_in(&mut self, slot: usize, by_parts: bool) -> Option<Arrived> {
         match self.look(slot, by_parts) {
-            Seen::Nothing => None,
+            Arrival::Nothing => None,
             seen => Some((slot, seen)),
         }
     }
 
     /// After an empty look that waits for nothing: deadlines, and now and then the life of servers.
-    fn find_now(&mut self, wanted: Wanted) -> Option<Found> {
+    fn find_now(&mut self, wanted: Wanted) -> Option<Arrived> {
         if let found @ Some(_) = self.late(wanted) {
             return found;
         }
@@ -226,7 +226,7 @@ impl Client {
     }
 
     /// Ends a call whose time is over.
-    fn late(&mut self, wanted: Wanted) -> Option<Found> {
+    fn late(&mut self, wanted: Wanted) -> Option<Arrived> {
         let due_ns = self.due_ns(wanted);
         if due_ns == u64::MAX {
             return None;
@@ -253,7 +253,7 @@ impl Client {
 
     /// Ends a call to which nobody will reply.
     #[cold]
-    fn hopeless(&mut self, wanted: Wanted) -> Option<Found> {
+    fn hopeless(&mut self, wanted: Wanted) -> Option<Arrived> {
         let slots = self.slots_of(wanted);
         slots.into_iter().find_map(|slot| {
             let why = self.lost_hope(slot)?;
@@ -262,11 +262,11 @@ impl Client {
     }
 
     /// Ends a call with an error, unless its end has come after all.
-    fn end_with(&mut self, slot: usize, wanted: Wanted, error: CallError) -> Found {
+    fn end_with(&mut self, slot: usize, wanted: Wanted, error: CallError) -> Arrived {
         match self.look(slot, matches!(wanted, Wanted::Part(_))) {
-            Seen::Nothing => {
+            Arrival::Nothing => {
                 self.end(slot);
-                (slot, Seen::End(Err(error)))
+                (slot, Arrival::End(Err(error)))
             }
             seen => (slot, seen),
         }
@@ -274,7 +274,7 @@ impl Client {
 
     /// Waits for what is wanted, `timeout` at most. `None` if that is over, but no call's own time.
     #[cold]
-    fn wait_for(&mut self, wanted: Wanted, timeout: Option<Duration>) -> Option<Found> {
+    fn wait_for(&mut self, wanted: Wanted, timeout: Option<Duration>) -> Option<Arrived> {
         let due_ns = self.due_ns(wanted);
         let until_due = Duration::from_nanos(due_ns.saturating_sub(clock::host_ns()));
         let limit = match (timeout, due_ns) {
