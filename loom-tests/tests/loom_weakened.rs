@@ -22,7 +22,7 @@ use std::time::Instant;
 use End::{Fence, LightFence, Load, Store, Update};
 use railbus_loom_tests::loom_memory::{End, Weak, Weakened, explore, failure, is_deep, used_ends};
 use railbus_loom_tests::models::{
-    janitor, keyed, latency, park, queue, registration, stream, table as tables, topic, unique,
+    janitor, keyed, latency, park, queue, registration, replies, stream, table as tables, topic, unique,
 };
 
 use railbus_ring::members::join::StartAt;
@@ -48,6 +48,7 @@ fn table() -> Vec<(Edge, End, Fate)> {
     rows.push((Edge::State, Store, Caught(Lives(3, janitor::one_at_a_time::<true>))));
     rows.push((Edge::State, Update, Caught(Lives(3, janitor::one_at_a_time::<true>))));
     rows.extend(of_tables());
+    rows.extend(of_replies());
     rows.push((Edge::Unique, Fence, Caught(Lives(3, unique::two_producers))));
     for end in [Update, Load] {
         rows.push((
@@ -61,6 +62,19 @@ fn table() -> Vec<(Edge, End, Fate)> {
         ));
     }
     rows
+}
+
+fn of_replies() -> Vec<(Edge, End, Fate)> {
+    vec![
+        (Edge::Reply, Store, Caught(Lives(3, replies::read_beside))),
+        (Edge::Reply, Load, Caught(Lives(3, replies::read_beside))),
+        (Edge::Writing, Fence, Caught(Lives(3, replies::reuse_beside))),
+        (Edge::Writing, Fence, Caught(Lives(3, replies::two_servers))),
+        (Edge::Writing, Store, Caught(Lives(3, replies::reuse_beside))),
+        (Edge::Writing, Load, Caught(Lives(3, replies::reuse_beside))),
+        (Edge::Overwrite, Fence, Caught(Lives(3, replies::again_beside))),
+        (Edge::Validate, Fence, Caught(Lives(3, replies::again_beside))),
+    ]
 }
 
 fn of_tables() -> Vec<(Edge, End, Fate)> {
@@ -383,7 +397,9 @@ fn every_edge_is_in_the_table() {
         Edge::Owner => Some(Edge::Version),
         Edge::Version => Some(Edge::Chain),
         Edge::Chain => Some(Edge::Mark),
-        Edge::Mark => Some(Edge::Park),
+        Edge::Mark => Some(Edge::Reply),
+        Edge::Reply => Some(Edge::Writing),
+        Edge::Writing => Some(Edge::Park),
         Edge::Park => Some(Edge::Wake),
         Edge::Wake => None,
     };

@@ -10,7 +10,7 @@ fn serving(base: &Base, exec: &str, more: &str) -> Running {
     command.arg(exec);
     let server = base.spawn(&mut command);
     program::eventually("the service is there", || base.run("info demo/calc --json").status.success());
-    base.await_live("demo/calc", "consumer", 1);
+    base.await_live("demo/calc", "consumer", if more.contains("-j 2") { 2 } else { 1 });
     server
 }
 

@@ -13,6 +13,7 @@ pub mod latency;
 pub mod park;
 pub mod queue;
 pub mod registration;
+pub mod replies;
 pub mod slot_rig;
 pub mod stream;
 pub mod table;
