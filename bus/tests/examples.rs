@@ -36,6 +36,12 @@ fn hello() {
 }
 
 #[test]
+fn a_service_is_asked() {
+    let lines = ["40 + 2 = 42", "failed with code 33", "part one", "part three", "nobody serves it any more"];
+    runs("ask_a_service", &lines);
+}
+
+#[test]
 fn a_late_reader_has_the_latest_values() {
     runs("latest_value", &["bid was set before, version 1", "bid is 41.8 now, version 3", "ask is deleted"]);
 }
