@@ -50,7 +50,7 @@
 /**
  * The layout of shared memory that this header belongs to. Compare it with `railbus_layout_fingerprint()`.
  */
-#define RAILBUS_LAYOUT_FINGERPRINT 0x102fffab437b6408ULL
+#define RAILBUS_LAYOUT_FINGERPRINT 0x1cc96e199d97fbebULL
 
 /**
  * Version of the library that this header belongs to.
