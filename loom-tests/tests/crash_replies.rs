@@ -1,7 +1,7 @@
 //! The replies of a service with a server or client killed before each of its accesses, and with
 //! another's whole life inside each access. The client gets one whole reply, of its own call.
 //!
-//! The queue that hands requests on has its own models: `crash_queue`. A pass does not prove anything
+//! The queue has its own models: `crash_queue`. A pass does not prove anything
 //! about weak memory; see `loom_replies`.
 
 use std::rc::Rc;
@@ -23,7 +23,7 @@ struct Bench {
     acks: CrashWords,
     done: CrashWords,
     geometry: ReplyGeometry,
-    /// Those whose death the kernel would prove, by their entries.
+    /// The servers, by their entries. The kernel proves their deaths.
     servers: Rc<std::cell::RefCell<Vec<Option<Rc<Participant>>>>>,
 }
 
@@ -221,7 +221,7 @@ fn a_successor_replies_inside_each_access_of_an_evicted_server() {
                 assert!(first.is_ok() || first == Err(Unwritten::Fenced), "{first:?}");
                 assert_eq!(got, Some(9), "interrupted at {k}");
             }
-            // The evicted one was writing. It goes on to its next look at its fence.
+            // The evicted one was writing, and goes on to its next look at its fence.
             Some(Err(Unwritten::Occupied)) => {
                 results[1] += 1;
                 let other = Participant::immortal();

@@ -20,15 +20,15 @@ const CONTENT: usize = 2;
 
 /// The files of a service with one client, which has one reply slot.
 #[derive(Clone)]
-struct Rig {
+struct ReplyRig {
     ring: Rc<Words>,
     acks: Rc<Words>,
     done: Rc<Words>,
     geometry: ReplyGeometry,
 }
 
-impl Rig {
-    fn new(weak: Weak) -> Rig {
+impl ReplyRig {
+    fn new(weak: Weak) -> ReplyRig {
         let geometry = ReplyGeometry::new(64, 1, 64, 1, SERVERS).expect("in range");
         let call = geometry.call(0, 0);
         let reply = geometry.reply(0, 0);
@@ -38,7 +38,7 @@ impl Rig {
         let done = (0..8).fold(done, |done, word| done.shared(geometry.room(reply, word as u64 * 8), 0));
         let acks = (0..SERVERS)
             .fold(Words::new(weak), |acks, server| acks.fixed(layout::entry(server) + layout::STATE, ACTIVE));
-        Rig {
+        ReplyRig {
             ring: Words::new(weak)
                 .shared(call + replies::CALL_WANTED, 0)
                 .shared(call + replies::CALL_READ, 0)
@@ -124,7 +124,7 @@ fn read(client: &ReplyReader<LoomMemory>, incoming: &mut Incoming, bytes: &mut V
 
 /// A client reads beside its server, and gets the whole reply or none yet.
 pub fn read_beside(weak: Weak) {
-    let rig = Rig::new(weak);
+    let rig = ReplyRig::new(weak);
     let (client, mut incoming) = rig.client();
     let mut bytes = Vec::new();
     let call = client.begin(0, &mut incoming);
@@ -138,7 +138,7 @@ pub fn read_beside(weak: Weak) {
 /// A client withdraws a call beside its server. If it finds the slot free it uses it again, and gets the
 /// reply to the second call only.
 pub fn reuse_beside(weak: Weak) {
-    let rig = Rig::new(weak);
+    let rig = ReplyRig::new(weak);
     let (client, mut incoming) = rig.client();
     let mut bytes = Vec::new();
     let call = client.begin(0, &mut incoming);
@@ -167,7 +167,7 @@ pub fn reuse_beside(weak: Weak) {
 
 /// A server was evicted while it replies, and another one has the request.
 pub fn two_servers(weak: Weak) {
-    let rig = Rig::new(weak);
+    let rig = ReplyRig::new(weak);
     let (client, mut incoming) = rig.client();
     let mut bytes = Vec::new();
     let call = client.begin(0, &mut incoming);
@@ -195,7 +195,7 @@ pub fn two_servers(weak: Weak) {
 
 /// A second delivery begins while the client reads the first.
 pub fn again_beside(weak: Weak) {
-    let rig = Rig::new(weak);
+    let rig = ReplyRig::new(weak);
     let (client, mut incoming) = rig.client();
     let call = client.begin(0, &mut incoming);
     let mut first = ReplyDelivery::new(call, false);
@@ -224,7 +224,7 @@ pub fn again_beside(weak: Weak) {
 
 /// A server writes over what the client has read.
 pub fn room_beside(weak: Weak) {
-    let rig = Rig::new(weak);
+    let rig = ReplyRig::new(weak);
     let (client, mut incoming) = rig.client();
     let call = client.begin(0, &mut incoming);
     let server = rig.server(0);

@@ -88,7 +88,11 @@ impl Client {
                 }
             }
             Progress::Future => {}
-            Progress::Done | Progress::Ended(_) | Progress::Forgotten => return Some(CallError::PeerGone),
+            Progress::Done | Progress::Ended(_) | Progress::Forgotten => {
+                // A server that finds the time over passes over the request. This client comes later.
+                let is_late = self.flights[slot].deadline_ns <= clock::host_ns();
+                return Some(if is_late { CallError::TimedOut } else { CallError::PeerGone });
+            }
         }
         self.check_patience(slot).err()
     }
