@@ -47,7 +47,7 @@ type Bridge struct {
 	raw  syscall.RawConn
 }
 
-// Armer is anything that a bridge can wait for: a [Subscriber] or a [Worker].
+// Armer is anything that a bridge can wait for: a [Subscriber], a [Worker] or a [Table].
 type Armer interface {
 	arm(bridge *C.railbus_bridge) error
 }

@@ -24,9 +24,11 @@ const (
 	Queue Kind = C.RAILBUS_QUEUE
 	// Topic has many publishers and many subscribers; every subscriber sees every event, all in one order.
 	Topic Kind = C.RAILBUS_TOPIC
+	// TableKind is a table: the latest value of each key; many writers and many readers.
+	TableKind Kind = C.RAILBUS_TABLE
 )
 
-// String returns "stream", "queue" or "topic".
+// String returns "stream", "queue", "topic" or "table".
 func (kind Kind) String() string {
 	switch kind {
 	case Stream:
@@ -35,6 +37,8 @@ func (kind Kind) String() string {
 		return "queue"
 	case Topic:
 		return "topic"
+	case TableKind:
+		return "table"
 	}
 	return "unknown kind"
 }
@@ -99,6 +103,10 @@ type ChannelOptions struct {
 	// SlotBytes, of a queue or topic: the bytes of a slot including its header of 16 bytes, a power of two
 	// from 64 to 2^20; 0 is 256.
 	SlotBytes uint64
+	// Keys, of a table: how many keys may have a value at once, 1 to 2^20; 0 is 1024.
+	Keys uint64
+	// ValueBytes, of a table: the most bytes of a value, a multiple of 8 up to 2^20; 0 is 64.
+	ValueBytes uint64
 	// Overflow is the effect of publishing when the channel is full.
 	Overflow Overflow
 	// Stamp makes events carry the time at which they were published.
@@ -158,6 +166,8 @@ func (options *ChannelOptions) given() (C.railbus_channel_options, error) {
 	given.capacity_bytes = C.uint64_t(options.CapacityBytes)
 	given.slots = C.uint64_t(options.Slots)
 	given.slot_bytes = C.uint64_t(options.SlotBytes)
+	given.keys = C.uint64_t(options.Keys)
+	given.value_bytes = C.uint64_t(options.ValueBytes)
 	given.producers_max = C.uint32_t(options.ProducersMax)
 	given.consumers_max = C.uint32_t(options.ConsumersMax)
 	given.pages = C.uint32_t(options.Pages)
@@ -211,12 +221,16 @@ type Header struct {
 	Stamp bool
 	// Keyed says whether a queue's events with the same key are handled one after the other, in order.
 	Keyed bool
-	// PayloadMax is the largest payload in bytes, without a trace context or origin.
+	// PayloadMax is the largest payload in bytes, without a trace context or origin; the largest value of a
+	// table.
 	PayloadMax int
 	// CapacityBytes is the bytes of event data.
 	CapacityBytes uint64
 	// Slots and SlotBytes are how many slots there are and how large; 0 for a stream.
 	Slots, SlotBytes uint64
+	// Keys is how many keys of a table may have a value at once, and ValueBytes the most bytes of a value; 0
+	// for other kinds.
+	Keys, ValueBytes uint64
 	// PageBytes is the size of the pages behind the data, as the creator saw it, and HugePages says whether
 	// they were huge.
 	PageBytes uint64
@@ -277,6 +291,8 @@ func newChannel(handle *C.railbus_channel) (*Channel, error) {
 		CapacityBytes: uint64(header.capacity_bytes),
 		Slots:         uint64(header.slots),
 		SlotBytes:     uint64(header.slot_bytes),
+		Keys:          uint64(header.keys),
+		ValueBytes:    uint64(header.value_bytes),
 		PageBytes:     uint64(header.page_bytes),
 		HugePages:     header.huge_pages != 0,
 		NUMANode:      int(header.numa_node),

@@ -50,6 +50,11 @@ const (
 	ErrPublishedBefore Code = C.RAILBUS_PUBLISHED_BEFORE
 	// ErrEndOfJournal says that a replay has come to its end.
 	ErrEndOfJournal Code = C.RAILBUS_END
+	// ErrAbsent says that the key of a table has no value.
+	ErrAbsent Code = C.RAILBUS_ABSENT
+	// ErrChanged says that the key of a table is not of the version that the caller has seen. Nothing was
+	// changed.
+	ErrChanged Code = C.RAILBUS_CHANGED
 )
 
 // Errors.
@@ -121,6 +126,7 @@ var symbols = map[Code]string{
 	ErrPanic: "PANIC", ErrPublishedBefore: "PUBLISHED_BEFORE",
 	ErrNotSequenced: "NOT_SEQUENCED", ErrEndOfJournal: "END", ErrDiverted: "DIVERTED", ErrRemoved: "REMOVED",
 	ErrDuplicate: "DUPLICATE", ErrNotUnique: "NOT_UNIQUE",
+	ErrAbsent: "ABSENT", ErrChanged: "CHANGED",
 }
 
 // String returns the name of the code in railbus.h, without the prefix RAILBUS_: "TIMED_OUT".
@@ -193,6 +199,8 @@ func failed(result C.int32_t, told *C.railbus_error) error {
 		return ErrEmpty
 	case ErrFull:
 		return ErrFull
+	case ErrAbsent:
+		return ErrAbsent
 	case ErrTimedOut:
 		if told.code != result {
 			return ErrTimedOut

@@ -162,6 +162,66 @@ static inline railbus_go_answer railbus_go_replay_batch(railbus_replay *replay, 
     return answer;
 }
 
+/* A value that was read: a copy in the reader's memory. */
+typedef struct railbus_go_value {
+    const uint8_t *bytes;
+    size_t count;
+    uint64_t version;
+    int32_t result;
+} railbus_go_value;
+
+/* The key that Go passes: text, or a number. */
+static inline const void *railbus_go_key(const char *text, size_t text_bytes, const uint64_t *number) {
+    return text_bytes == RAILBUS_NUMBER_KEY ? (const void *)number : text;
+}
+
+static inline railbus_go_answer railbus_go_table_set(railbus_table_writer *writer, const char *text, size_t text_bytes,
+                                                     uint64_t number, const uint8_t *value, size_t value_bytes,
+                                                     _Bool compares, uint64_t seen, railbus_error *error) {
+    railbus_go_answer answer = {0, 0};
+    const void *key = railbus_go_key(text, text_bytes, &number);
+    if (compares)
+        answer.result = railbus_table_compare_and_set(writer, key, text_bytes, seen, value, value_bytes, &answer.value,
+                                                      error);
+    else
+        answer.result = railbus_table_set(writer, key, text_bytes, value, value_bytes, &answer.value, error);
+    return answer;
+}
+
+static inline railbus_go_answer railbus_go_table_delete(railbus_table_writer *writer, const char *text,
+                                                        size_t text_bytes, uint64_t number, _Bool compares,
+                                                        uint64_t seen, railbus_error *error) {
+    railbus_go_answer answer = {0, 0};
+    const void *key = railbus_go_key(text, text_bytes, &number);
+    if (compares)
+        answer.result = railbus_table_compare_and_delete(writer, key, text_bytes, seen, &answer.value, error);
+    else
+        answer.result = railbus_table_delete(writer, key, text_bytes, &answer.value, error);
+    return answer;
+}
+
+static inline railbus_go_value railbus_go_value_of(int32_t result, const railbus_value *value) {
+    railbus_go_value answer = {value->bytes, value->count, value->version, result};
+    return answer;
+}
+
+static inline railbus_go_value railbus_go_table_get(railbus_table_reader *reader, const char *text, size_t text_bytes,
+                                                    uint64_t number, railbus_error *error) {
+    railbus_value value = {NULL, 0, 0};
+    int32_t result =
+        railbus_table_get(reader, railbus_go_key(text, text_bytes, &number), text_bytes, &value, error);
+    return railbus_go_value_of(result, &value);
+}
+
+static inline railbus_go_value railbus_go_table_wait_change(railbus_table_reader *reader, const char *text,
+                                                            size_t text_bytes, uint64_t number, uint64_t seen,
+                                                            uint64_t timeout_ns, railbus_error *error) {
+    railbus_value value = {NULL, 0, 0};
+    int32_t result = railbus_table_wait_change(reader, railbus_go_key(text, text_bytes, &number), text_bytes, seen,
+                                               timeout_ns, &value, error);
+    return railbus_go_value_of(result, &value);
+}
+
 /* The following are not on the hot path. They are here because names are Go memory, to which no struct may point. */
 
 static inline int32_t railbus_go_bus_open(const char *name, size_t name_bytes, const char *directory,
@@ -250,6 +310,25 @@ static inline int32_t railbus_go_worker_open(const railbus_channel *channel, uin
     options.priority = priority;
     options.in_hand_max = in_hand_max;
     return railbus_worker_open(channel, &options, worker, error);
+}
+
+static inline int32_t railbus_go_table_writer_open(const railbus_channel *channel, const char *name, size_t name_bytes,
+                                                   railbus_table_writer **writer, railbus_error *error) {
+    railbus_table_options options = RAILBUS_TABLE_OPTIONS_INIT;
+    options.name = name;
+    options.name_bytes = name_bytes;
+    return railbus_table_writer_open(channel, &options, writer, error);
+}
+
+static inline int32_t railbus_go_table_reader_open(const railbus_channel *channel, const char *name, size_t name_bytes,
+                                                   uint32_t wait, uint64_t spin_ns, railbus_table_reader **reader,
+                                                   railbus_error *error) {
+    railbus_table_options options = RAILBUS_TABLE_OPTIONS_INIT;
+    options.name = name;
+    options.name_bytes = name_bytes;
+    options.wait = wait;
+    options.spin_ns = spin_ns;
+    return railbus_table_reader_open(channel, &options, reader, error);
 }
 
 static inline int32_t railbus_go_replay_open(const char *directory, size_t directory_bytes,

@@ -67,6 +67,8 @@ const char *symbol(int32_t result) {
         {RAILBUS_CLOSED, "CLOSED"},
         {RAILBUS_PUBLISHED_BEFORE, "PUBLISHED_BEFORE"},
         {RAILBUS_END, "END"},
+        {RAILBUS_ABSENT, "ABSENT"},
+        {RAILBUS_CHANGED, "CHANGED"},
         {RAILBUS_INVALID, "INVALID"},
         {RAILBUS_NOT_FOUND, "NOT_FOUND"},
         {RAILBUS_EXISTS, "EXISTS"},

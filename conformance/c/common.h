@@ -52,11 +52,15 @@ uint64_t payload_max_of(railbus_channel *channel);
 
 void *allocate(size_t bytes);
 
+/* Runs a probe of tables, in a table of its name; 0 if it is none. */
+int probe_table(const char *name, railbus_bus *bus, int32_t *result);
 int probes(int count, char **names);
 int role_publish(void);
 int role_subscribe(void);
 int role_work(void);
 int role_churn(void);
 int role_replay(void);
+int role_set(void);
+int role_read(void);
 
 #endif

@@ -119,6 +119,10 @@ int main(int count, char **values) {
         return role_churn();
     if (strcmp(role, "replay") == 0)
         return role_replay();
+    if (strcmp(role, "set") == 0)
+        return role_set();
+    if (strcmp(role, "read") == 0)
+        return role_read();
     if (strcmp(role, "probe") == 0)
         return probes(count - 2, values + 2);
     fprintf(stderr, "unknown role '%s'; see conformance/PROTOCOL.md\n", role);

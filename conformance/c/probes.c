@@ -454,8 +454,14 @@ int probes(int count, char **names) {
     bus = open_bus();
     for (int i = 0; i < count; i++) {
         size_t k = 0;
+        int32_t result;
         if (strchr(names[i], '=') != NULL)
             continue;
+        if (probe_table(names[i], bus, &result)) {
+            printf("probe %s %s", names[i], symbol(result));
+            end_line();
+            continue;
+        }
         while (k < sizeof all / sizeof *all && strcmp(all[k].name, names[i]) != 0)
             k++;
         if (k == sizeof all / sizeof *all) {

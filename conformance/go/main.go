@@ -62,6 +62,8 @@ var roles = map[string]role{
 	"inspect":   {"", playInspect},
 	"churn":     {"opens events", playChurn},
 	"replay":    {"journal mode batch type_ids", playReplay},
+	"set":       {"keys rounds sizes mode delete busy", playSet},
+	"read":      {"keys mode", playRead},
 }
 
 func main() {

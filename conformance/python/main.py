@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import NoReturn
 
+from table import play_read, play_set
+
 import railbus
 from payload import WAIT, Tally, attributes_of, payload_of
 from probes import run_probes
@@ -348,6 +350,8 @@ ROLES = {
     "inspect": (inspect, ""),
     "churn": (churn, "opens events"),
     "replay": (replay, "journal mode batch type_ids"),
+    "set": (lambda keys, handles: play_set(keys, handles, say), "keys rounds sizes mode delete busy"),
+    "read": (lambda keys, handles: play_read(keys, handles, say), "keys mode"),
 }
 
 

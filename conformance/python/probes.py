@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+import table
+
 import railbus
 from railbus import Bus, Channel, Producer, Publisher
 from railbus.records import Kind, Overflow
@@ -255,6 +257,7 @@ def forked(place: Place) -> None:
 
 
 PROBES: dict[str, Callable[[Place], object]] = {
+    **table.PROBES,
     "name_empty": lambda place: place.bus.attach(""),
     "name_slash": lambda place: place.bus.attach("a/b"),
     "name_dot": lambda place: place.bus.attach(".a"),

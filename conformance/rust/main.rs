@@ -6,6 +6,8 @@ mod probes;
 mod receive;
 mod replay;
 mod send;
+mod table;
+mod table_probes;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -153,6 +155,8 @@ fn main() {
         "inspect" | "probe" => "",
         "churn" => "opens events",
         "replay" => "journal mode batch type_ids",
+        "set" => "keys rounds sizes mode delete busy",
+        "read" => "keys mode",
         _ => usage(&format!("unknown role {role:?}")),
     };
     let is_known = |key: &&String| {
@@ -171,6 +175,8 @@ fn main() {
         "inspect" => inspect(&arguments),
         "churn" => churn(&arguments),
         "replay" => replay::replay(&arguments),
+        "set" => table::set(&arguments),
+        "read" => table::read(&arguments),
         _ => probes::run(&arguments, &names),
     };
     if let Err(Failed(symbol, text)) = result {

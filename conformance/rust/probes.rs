@@ -9,7 +9,7 @@ use railbus_ring::members::peers::Side;
 
 use crate::payload::payload;
 use crate::send::Any;
-use crate::{Arguments, Failed, WAIT, receive, say, usage};
+use crate::{Arguments, Failed, WAIT, receive, say, table_probes, usage};
 
 const ONE: &[u8] = b"12345678";
 const SHORT: Duration = Duration::from_millis(20);
@@ -24,7 +24,8 @@ pub(crate) fn run(arguments: &Arguments, names: &[String]) -> Result<(), Failed>
     let bus = Bus::open(&arguments.text("bus", ""))?;
     for name in names {
         let mut probe = Probe { bus: bus.clone(), name: name.clone() };
-        let symbol = match probe.run(name) {
+        let result = table_probes::run(&bus, name).unwrap_or_else(|| probe.run(name));
+        let symbol = match result {
             Ok(()) => "OK",
             Err(Failed(symbol, _)) => symbol,
         };
@@ -175,7 +176,7 @@ impl Probe {
             "removed_reader" | "removed_worker" | "removed_sender" => self.removed(&self.name),
             "forked" => self.fork(),
             "claim_open" | "closed_sender" | "closed_reader" | "closed_worker" | "closed_channel"
-            | "closed_bus" => Err(Failed("UNSUPPORTED", String::new())),
+            | "closed_bus" | "closed_table" => Err(Failed("UNSUPPORTED", String::new())),
             other => usage(&format!("unknown probe {other}")),
         }
     }

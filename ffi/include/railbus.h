@@ -6,14 +6,14 @@
  * no room, events lost), or a negative one for an error. The last argument is a struct of the caller, or NULL,
  * that gets the reason in words.
  *
- * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
- * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function, and each type has
+ * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_table_writer,
+ * railbus_table_reader, railbus_bridge, railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function, and each type has
  * a function that closes it. Handles are independent: closing a channel closes nothing that was opened from it. A
  * closed handle is detected (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and its
  * memory is used for another. This finds mistakes; do not rely on it.
  *
- * Threads. One thread at a time uses a sender, reader, worker, replay or checkpoint, which may go from thread to
- * thread. Several threads at once may use a bus, channel or bridge, but none while it is being closed.
+ * Threads. One thread at a time uses a sender, reader, worker, table writer, table reader, replay or checkpoint,
+ * which may go from thread to thread. Several threads at once may use a bus, channel or bridge, but none while it is being closed.
  *
  * Fork. A child cannot use its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
  *
@@ -25,7 +25,7 @@
  * Views. The events that a reader returns lie in shared memory until the next call on that reader that receives,
  * releases or closes. The events that a worker took lie there until they are done, handed back, or the worker is
  * closed. The memory is read-only. The events that a replay returns lie in this process, until the next call on
- * the replay.
+ * the replay. A value that a table's reader returns is a copy, and stays until the next call on that reader.
  *
  * Journals. A recorder in a program, or the daemon `railbus journald`, writes published events to disk. Positions
  * say how far it is. Publish, and then call railbus_wait_durable; or do both at once with
@@ -61,6 +61,11 @@
  * In place of a number of bytes: the text ends with a zero byte.
  */
 #define RAILBUS_ZERO_TERMINATED SIZE_MAX
+
+/**
+ * In place of a number of bytes: the key of a table is a number, a uint64_t.
+ */
+#define RAILBUS_NUMBER_KEY (SIZE_MAX - 1)
 
 /**
  * Success.
@@ -118,6 +123,16 @@
  * in this one.
  */
 #define RAILBUS_DIVERTED 9
+
+/**
+ * The key of a table has no value. Leaves the error struct alone.
+ */
+#define RAILBUS_ABSENT 12
+
+/**
+ * The key of a table is not of the version that the caller has seen. Nothing was changed.
+ */
+#define RAILBUS_CHANGED 13
 
 /**
  * An argument is out of its range, or contradicts another.
@@ -299,6 +314,11 @@
  * Kind: many publishers, many subscribers; every subscriber sees every event, all in one order.
  */
 #define RAILBUS_TOPIC 3
+
+/**
+ * Kind: the latest value of each key; many writers, any number of readers.
+ */
+#define RAILBUS_TABLE 4
 
 /**
  * Overflow: publishing waits as long as the caller allows. The default.
@@ -555,6 +575,13 @@
  */
 #define RAILBUS_END_FORGOTTEN 6
 
+
+
+/**
+ * The most bytes of a table's key.
+ */
+#define RAILBUS_KEY_BYTES 64
+
 /**
  * In place of a number that does not apply.
  */
@@ -805,6 +832,23 @@ typedef struct railbus_replay railbus_replay;
 typedef struct railbus_sender railbus_sender;
 
 /**
+ * A reader of a table. Use it in one thread at a time, and not after `fork`.
+ *
+ * A read returns a whole value and its version, and never waits for a writer, also if that writer was
+ * killed or stopped in the middle of a change.
+ */
+typedef struct railbus_table_reader railbus_table_reader;
+
+/**
+ * A writer of a table. Use it in one thread at a time, and not after `fork`.
+ *
+ * A key is changed by one writer at a time. A writer that finds its key held by another one waits,
+ * usually for less than a microsecond. A key that a dead writer held is taken over within a
+ * millisecond; its value is the one before the change or the one after it.
+ */
+typedef struct railbus_table_writer railbus_table_writer;
+
+/**
  * A participant that takes events from a queue. Use it in one thread at a time, and not after
  * `fork`.
  */
@@ -815,8 +859,8 @@ typedef struct railbus_worker railbus_worker;
  * NULL instead.
  *
  * It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`,
- * `RAILBUS_FULL`, or a `RAILBUS_TIMED_OUT` of waiting for an event or for room. Those are too
- * frequent and too clear to be described.
+ * `RAILBUS_FULL`, `RAILBUS_ABSENT`, or a `RAILBUS_TIMED_OUT` of waiting for an event, for a change or
+ * for room. Those are too frequent and too clear to be described.
  */
 typedef struct railbus_error {
     /**
@@ -899,7 +943,7 @@ typedef struct railbus_channel_options {
      */
     uint32_t struct_size;
     /**
-     * `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+     * `RAILBUS_STREAM`, `RAILBUS_QUEUE`, `RAILBUS_TOPIC` or `RAILBUS_TABLE`.
      */
     uint32_t kind;
     /**
@@ -1037,6 +1081,14 @@ typedef struct railbus_channel_options {
      * `RAILBUS_NONE` is not at all.
      */
     uint64_t retry_delay_max_ns;
+    /**
+     * Table: how many keys may have a value at the same time, 1 to 2^20; 0 is 1024.
+     */
+    uint64_t keys;
+    /**
+     * Table: the most bytes of a value, a multiple of 8 up to 2^20; 0 is 64.
+     */
+    uint64_t value_bytes;
 } railbus_channel_options;
 
 /**
@@ -1049,7 +1101,7 @@ typedef struct railbus_channel_header {
      */
     uint32_t struct_size;
     /**
-     * `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+     * `RAILBUS_STREAM`, `RAILBUS_QUEUE`, `RAILBUS_TOPIC` or `RAILBUS_TABLE`.
      */
     uint32_t kind;
     /**
@@ -1061,7 +1113,7 @@ typedef struct railbus_channel_header {
      */
     uint32_t stamp;
     /**
-     * Largest payload in bytes, without a trace context or origin.
+     * Largest payload in bytes, without a trace context or origin; the largest value of a table.
      */
     uint64_t payload_max;
     /**
@@ -1174,6 +1226,14 @@ typedef struct railbus_channel_header {
      * Queue: the longest that it waits between two attempts, in ns.
      */
     uint64_t retry_delay_max_ns;
+    /**
+     * Table: how many keys may have a value at the same time; 0 for other kinds.
+     */
+    uint64_t keys;
+    /**
+     * Table: the most bytes of a value; 0 for other kinds.
+     */
+    uint64_t value_bytes;
 } railbus_channel_header;
 
 /**
@@ -1600,6 +1660,75 @@ typedef struct railbus_worker_stats {
      */
     uint64_t in_hand;
 } railbus_worker_stats;
+
+/**
+ * How a writer or reader of a table behaves. Initialise it with `RAILBUS_TABLE_OPTIONS_INIT`; zero is
+ * the default of everything.
+ */
+typedef struct railbus_table_options {
+    /**
+     * Size of this struct in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * How a reader waits for changes: one of `RAILBUS_WAIT_`. Writers never wait for readers.
+     */
+    uint32_t wait;
+    /**
+     * A name for observers, at most 64 bytes; may be NULL.
+     */
+    const char *name;
+    /**
+     * Bytes of `name`, or `RAILBUS_ZERO_TERMINATED`.
+     */
+    size_t name_bytes;
+    /**
+     * How long a reader polls before sleeping or yielding, in ns.
+     */
+    uint64_t spin_ns;
+} railbus_table_options;
+
+/**
+ * A value that was read. It is a copy, aligned to 8 bytes, that stays until the next call on the
+ * reader.
+ */
+typedef struct railbus_value {
+    /**
+     * The value; NULL if there is none.
+     */
+    const uint8_t *bytes;
+    /**
+     * The number of its bytes.
+     */
+    size_t count;
+    /**
+     * Its version; `RAILBUS_NONE` if there is none.
+     */
+    uint64_t version;
+} railbus_value;
+
+/**
+ * A key of a table, and what is known of its value. `key` and `key_bytes` are the key as functions
+ * take it.
+ */
+typedef struct railbus_table_item {
+    /**
+     * The bytes of the key, padded with zeros; the first eight are a `uint64_t` if the key is a number.
+     */
+    uint8_t key[RAILBUS_KEY_BYTES];
+    /**
+     * The number of bytes of the key, or `RAILBUS_NUMBER_KEY`.
+     */
+    size_t key_bytes;
+    /**
+     * The version of the value, or of the deletion.
+     */
+    uint64_t version;
+    /**
+     * The number of bytes of the value; `RAILBUS_NONE` if the key was deleted.
+     */
+    uint64_t value_bytes;
+} railbus_table_item;
 
 /**
  * A snapshot of a channel. Initialise `struct_size` before the call that fills it. Positions are
@@ -2578,7 +2707,181 @@ int32_t railbus_wait_done(const struct railbus_channel *channel,
                           struct railbus_error *error);
 
 /**
- * Opens a bridge for readers or workers of the channel. Needs the rights of a consumer.
+ * Opens a writer of a table.
+ *
+ * `options` may be NULL. Close it with `railbus_table_writer_close`. Returns `RAILBUS_BUSY` when every
+ * registry entry is taken, `RAILBUS_INVALID` if the channel is no table. Also returns
+ * `RAILBUS_NOT_FOUND`, `RAILBUS_NOT_ALLOWED`.
+ */
+int32_t railbus_table_writer_open(const struct railbus_channel *channel,
+                                  const struct railbus_table_options *options,
+                                  struct railbus_table_writer **writer,
+                                  struct railbus_error *error);
+
+/**
+ * Closes a writer of a table. NULL is ignored.
+ */
+int32_t railbus_table_writer_close(struct railbus_table_writer *writer, struct railbus_error *error);
+
+/**
+ * Sets the value of a key. Readers see the old value or the new one, whole. Waits for another writer
+ * of the same key for the channel's `stuck_after_ns` at most.
+ *
+ * `key_bytes` is the number of bytes of `key`, 1 to 64, or `RAILBUS_ZERO_TERMINATED`, or
+ * `RAILBUS_NUMBER_KEY` if `key` points to a `uint64_t`. A number and its bytes are different keys.
+ * `version`, which may be NULL, gets the new version: it grows with each change of the key, and never
+ * comes again.
+ *
+ * Returns `RAILBUS_NO_SPACE` if the key is new and all keys are in use, `RAILBUS_TOO_LONG`,
+ * `RAILBUS_INVALID`, `RAILBUS_BUSY` if a live writer has held the key for too long. Also returns
+ * `RAILBUS_EVICTED`, `RAILBUS_REMOVED`, `RAILBUS_FORKED`, `RAILBUS_NOT_ALLOWED`, `RAILBUS_CORRUPT`.
+ * The key is then as it was; but if the channel was removed, nobody can see it.
+ */
+int32_t railbus_table_set(struct railbus_table_writer *writer,
+                          const void *key,
+                          size_t key_bytes,
+                          const void *value,
+                          size_t value_bytes,
+                          uint64_t *version,
+                          struct railbus_error *error);
+
+/**
+ * Sets the value of a key only if it is what the caller has seen: of version `seen`, or without a value
+ * for `RAILBUS_NONE`. A version never comes twice, so a key that was deleted and set again is not
+ * mistaken for what it was.
+ *
+ * `version` gets the new version. If the result is `RAILBUS_CHANGED`, it gets the version that the key
+ * has, `RAILBUS_NONE` if it has no value.
+ *
+ * Returns `RAILBUS_CHANGED`, and the results of `railbus_table_set`.
+ */
+int32_t railbus_table_compare_and_set(struct railbus_table_writer *writer,
+                                      const void *key,
+                                      size_t key_bytes,
+                                      uint64_t seen,
+                                      const void *value,
+                                      size_t value_bytes,
+                                      uint64_t *version,
+                                      struct railbus_error *error);
+
+/**
+ * Deletes a key. `version`, which may be NULL, gets the version of the deletion.
+ *
+ * Returns `RAILBUS_ABSENT` if the key had no value, and the results of `railbus_table_set` except
+ * `RAILBUS_NO_SPACE`.
+ */
+int32_t railbus_table_delete(struct railbus_table_writer *writer,
+                             const void *key,
+                             size_t key_bytes,
+                             uint64_t *version,
+                             struct railbus_error *error);
+
+/**
+ * Deletes a key only if its value is of version `seen`. `version`, which may be NULL, gets the version
+ * of the deletion; with `RAILBUS_CHANGED`, the version that the key has.
+ *
+ * Returns `RAILBUS_CHANGED`, and the results of `railbus_table_set` except `RAILBUS_NO_SPACE`.
+ */
+int32_t railbus_table_compare_and_delete(struct railbus_table_writer *writer,
+                                         const void *key,
+                                         size_t key_bytes,
+                                         uint64_t seen,
+                                         uint64_t *version,
+                                         struct railbus_error *error);
+
+/**
+ * Opens a reader of a table.
+ *
+ * `options` may be NULL. Close it with `railbus_table_reader_close`. Returns the results of
+ * `railbus_table_writer_open`.
+ */
+int32_t railbus_table_reader_open(const struct railbus_channel *channel,
+                                  const struct railbus_table_options *options,
+                                  struct railbus_table_reader **reader,
+                                  struct railbus_error *error);
+
+/**
+ * Closes a reader of a table. NULL is ignored.
+ */
+int32_t railbus_table_reader_close(struct railbus_table_reader *reader, struct railbus_error *error);
+
+/**
+ * Reads the value of a key. `key_bytes` is as for `railbus_table_set`. `value` says where the copy is;
+ * it stays until the next call on this reader. Never waits.
+ *
+ * Returns `RAILBUS_ABSENT` if the key has no value, `RAILBUS_INVALID`, `RAILBUS_REMOVED`,
+ * `RAILBUS_EVICTED`, `RAILBUS_FORKED`, `RAILBUS_CORRUPT`.
+ */
+int32_t railbus_table_get(struct railbus_table_reader *reader,
+                          const void *key,
+                          size_t key_bytes,
+                          struct railbus_value *value,
+                          struct railbus_error *error);
+
+/**
+ * Waits until a key is not of version `seen` any more, at most `timeout_ns`, where 0 looks once. A
+ * `seen` of `RAILBUS_NONE` means that the key had no value. `value` is as for `railbus_table_get`.
+ *
+ * Returns `RAILBUS_TIMED_OUT`; `RAILBUS_ABSENT` if the key was deleted; and the other results of
+ * `railbus_table_get`.
+ */
+int32_t railbus_table_wait_change(struct railbus_table_reader *reader,
+                                  const void *key,
+                                  size_t key_bytes,
+                                  uint64_t seen,
+                                  uint64_t timeout_ns,
+                                  struct railbus_value *value,
+                                  struct railbus_error *error);
+
+/**
+ * Reads all keys that have a value, in no order, a part at a time. Each value is whole. Changes that
+ * are made in the meantime may be among them or not.
+ *
+ * `next` is 0 for the first part, and says where the next part begins; `RAILBUS_NONE` when there is no
+ * more. `items` has room for `items_max` keys, `count` gets how many were read. Value i is copied to
+ * `values + i * stride_bytes`; the stride must be at least `payload_max` of the channel's header.
+ * `values` may be NULL: then only keys and versions are read.
+ *
+ * Returns `RAILBUS_INVALID`, and the results of `railbus_table_get`.
+ */
+int32_t railbus_table_get_all(struct railbus_table_reader *reader,
+                              uint64_t *next,
+                              struct railbus_table_item *items,
+                              size_t items_max,
+                              void *values,
+                              size_t stride_bytes,
+                              size_t *count,
+                              struct railbus_error *error);
+
+/**
+ * Reads up to `items_max` keys that have changed since this reader reported them last, with their
+ * newest values. At first these are all keys that have a value. Of several changes of one key, the last
+ * is reported. There is no queue: a slow reader skips versions, and costs writers nothing.
+ *
+ * Waits at most `timeout_ns` for the first one: 0 does not wait. The places are those of
+ * `railbus_table_get_all`. A key that was deleted has `RAILBUS_NONE` in `value_bytes`.
+ *
+ * Returns `RAILBUS_EMPTY` (timeout 0), `RAILBUS_TIMED_OUT`, `RAILBUS_INVALID`, and the other results of
+ * `railbus_table_get`.
+ */
+int32_t railbus_table_changes(struct railbus_table_reader *reader,
+                              uint64_t timeout_ns,
+                              struct railbus_table_item *items,
+                              size_t items_max,
+                              void *values,
+                              size_t stride_bytes,
+                              size_t *count,
+                              struct railbus_error *error);
+
+/**
+ * Counts the keys that have a value now. Looks at every key that was ever used.
+ *
+ * Returns the results of `railbus_table_get`.
+ */
+int32_t railbus_table_count(struct railbus_table_reader *reader, size_t *keys, struct railbus_error *error);
+
+/**
+ * Opens a bridge for readers or workers of the channel, or readers of a table. Needs the rights of a consumer.
  *
  * `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
  * close it. Close the bridge with `railbus_bridge_close`.
@@ -2608,6 +2911,14 @@ int32_t railbus_bridge_arm_reader(const struct railbus_bridge *bridge,
 int32_t railbus_bridge_arm_worker(const struct railbus_bridge *bridge,
                                   const struct railbus_worker *worker,
                                   struct railbus_error *error);
+
+/**
+ * Makes the descriptor readable as soon as a key of the table has changed, perhaps at once. Call it
+ * when `railbus_table_changes` has returned `RAILBUS_EMPTY`. Arm it again each time.
+ */
+int32_t railbus_bridge_arm_table(const struct railbus_bridge *bridge,
+                                 struct railbus_table_reader *reader,
+                                 struct railbus_error *error);
 
 /**
  * Makes the descriptor unreadable again. Call it after the descriptor was readable.
@@ -2855,10 +3166,10 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
     {sizeof(railbus_bus_options), RAILBUS_ABI_VERSION, RAILBUS_LAYOUT_FINGERPRINT, NULL, RAILBUS_ZERO_TERMINATED, 0, 0}
 
 #define RAILBUS_CHANNEL_OPTIONS_INIT \
-    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, NULL, RAILBUS_ZERO_TERMINATED, 0, 0}
+    {sizeof(railbus_channel_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, {0}, 0, 0, 0, 0, NULL, RAILBUS_ZERO_TERMINATED, NULL, RAILBUS_ZERO_TERMINATED, 0, 0, 0, 0}
 
 #define RAILBUS_CHANNEL_HEADER_INIT \
-    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0, 0, 0, 0, 0}
+    {sizeof(railbus_channel_header), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, {0}, {0}, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 #define RAILBUS_ATTRIBUTES_INIT \
     {sizeof(railbus_attributes), 0, 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0}
@@ -2883,6 +3194,9 @@ int32_t railbus_checkpoint_call(struct railbus_checkpoint **checkpoint,
 
 #define RAILBUS_WORKER_STATS_INIT \
     {sizeof(railbus_worker_stats), 0, 0, 0}
+
+#define RAILBUS_TABLE_OPTIONS_INIT \
+    {sizeof(railbus_table_options), 0, NULL, RAILBUS_ZERO_TERMINATED, 0}
 
 #define RAILBUS_CHANNEL_INFO_INIT \
     {sizeof(railbus_channel_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
@@ -2925,7 +3239,7 @@ RAILBUS_ASSERT(bus_options_directory, offsetof(railbus_bus_options, directory) =
 RAILBUS_ASSERT(bus_options_directory_bytes, offsetof(railbus_bus_options, directory_bytes) == 24);
 RAILBUS_ASSERT(bus_options_truncated_exit_code, offsetof(railbus_bus_options, truncated_exit_code) == 32);
 RAILBUS_ASSERT(bus_options_reserved, offsetof(railbus_bus_options, reserved) == 36);
-RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 200);
+RAILBUS_ASSERT(channel_options, sizeof(railbus_channel_options) == 216);
 RAILBUS_ASSERT(channel_options_struct_size, offsetof(railbus_channel_options, struct_size) == 0);
 RAILBUS_ASSERT(channel_options_kind, offsetof(railbus_channel_options, kind) == 4);
 RAILBUS_ASSERT(channel_options_flags, offsetof(railbus_channel_options, flags) == 8);
@@ -2959,7 +3273,9 @@ RAILBUS_ASSERT(channel_options_adopt, offsetof(railbus_channel_options, adopt) =
 RAILBUS_ASSERT(channel_options_adopt_bytes, offsetof(railbus_channel_options, adopt_bytes) == 176);
 RAILBUS_ASSERT(channel_options_retry_delay_ns, offsetof(railbus_channel_options, retry_delay_ns) == 184);
 RAILBUS_ASSERT(channel_options_retry_delay_max_ns, offsetof(railbus_channel_options, retry_delay_max_ns) == 192);
-RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 584);
+RAILBUS_ASSERT(channel_options_keys, offsetof(railbus_channel_options, keys) == 200);
+RAILBUS_ASSERT(channel_options_value_bytes, offsetof(railbus_channel_options, value_bytes) == 208);
+RAILBUS_ASSERT(channel_header, sizeof(railbus_channel_header) == 600);
 RAILBUS_ASSERT(channel_header_struct_size, offsetof(railbus_channel_header, struct_size) == 0);
 RAILBUS_ASSERT(channel_header_kind, offsetof(railbus_channel_header, kind) == 4);
 RAILBUS_ASSERT(channel_header_overflow, offsetof(railbus_channel_header, overflow) == 8);
@@ -2992,6 +3308,8 @@ RAILBUS_ASSERT(channel_header_unique, offsetof(railbus_channel_header, unique) =
 RAILBUS_ASSERT(channel_header_drop_expired, offsetof(railbus_channel_header, drop_expired) == 564);
 RAILBUS_ASSERT(channel_header_retry_delay_ns, offsetof(railbus_channel_header, retry_delay_ns) == 568);
 RAILBUS_ASSERT(channel_header_retry_delay_max_ns, offsetof(railbus_channel_header, retry_delay_max_ns) == 576);
+RAILBUS_ASSERT(channel_header_keys, offsetof(railbus_channel_header, keys) == 584);
+RAILBUS_ASSERT(channel_header_value_bytes, offsetof(railbus_channel_header, value_bytes) == 592);
 RAILBUS_ASSERT(event, sizeof(railbus_event) == 24);
 RAILBUS_ASSERT(event_payload, offsetof(railbus_event, payload) == 0);
 RAILBUS_ASSERT(event_position, offsetof(railbus_event, position) == 8);
@@ -3086,6 +3404,21 @@ RAILBUS_ASSERT(worker_stats_in_hand, offsetof(railbus_worker_stats, in_hand) == 
 RAILBUS_ASSERT(job, sizeof(railbus_job) == 32);
 RAILBUS_ASSERT(job_event, offsetof(railbus_job, event) == 0);
 RAILBUS_ASSERT(job_token, offsetof(railbus_job, token) == 24);
+RAILBUS_ASSERT(table_options, sizeof(railbus_table_options) == 32);
+RAILBUS_ASSERT(table_options_struct_size, offsetof(railbus_table_options, struct_size) == 0);
+RAILBUS_ASSERT(table_options_wait, offsetof(railbus_table_options, wait) == 4);
+RAILBUS_ASSERT(table_options_name, offsetof(railbus_table_options, name) == 8);
+RAILBUS_ASSERT(table_options_name_bytes, offsetof(railbus_table_options, name_bytes) == 16);
+RAILBUS_ASSERT(table_options_spin_ns, offsetof(railbus_table_options, spin_ns) == 24);
+RAILBUS_ASSERT(value, sizeof(railbus_value) == 24);
+RAILBUS_ASSERT(value_bytes, offsetof(railbus_value, bytes) == 0);
+RAILBUS_ASSERT(value_count, offsetof(railbus_value, count) == 8);
+RAILBUS_ASSERT(value_version, offsetof(railbus_value, version) == 16);
+RAILBUS_ASSERT(table_item, sizeof(railbus_table_item) == 88);
+RAILBUS_ASSERT(table_item_key, offsetof(railbus_table_item, key) == 0);
+RAILBUS_ASSERT(table_item_key_bytes, offsetof(railbus_table_item, key_bytes) == 64);
+RAILBUS_ASSERT(table_item_version, offsetof(railbus_table_item, version) == 72);
+RAILBUS_ASSERT(table_item_value_bytes, offsetof(railbus_table_item, value_bytes) == 80);
 RAILBUS_ASSERT(channel_info, sizeof(railbus_channel_info) == 144);
 RAILBUS_ASSERT(channel_info_struct_size, offsetof(railbus_channel_info, struct_size) == 0);
 RAILBUS_ASSERT(channel_info_memory_locked, offsetof(railbus_channel_info, memory_locked) == 4);

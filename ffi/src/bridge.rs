@@ -10,6 +10,7 @@ use crate::channel::{channel, railbus_channel};
 use crate::reader::{self, railbus_reader};
 use crate::result::{Failure, railbus_error};
 use crate::shell::{self, Body, Pool, Shell, guarded};
+use crate::table_reader::{self, railbus_table_reader};
 use crate::worker::{self, railbus_worker};
 
 /// A file descriptor that becomes readable when there is something to receive. A thread of the
@@ -35,7 +36,7 @@ impl Body for Bridge {
     }
 }
 
-/// Opens a bridge for readers or workers of the channel. Needs the rights of a consumer.
+/// Opens a bridge for readers or workers of the channel, or readers of a table. Needs the rights of a consumer.
 ///
 /// `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
 /// close it. Close the bridge with `railbus_bridge_close`.
@@ -96,6 +97,22 @@ pub unsafe extern "C" fn railbus_bridge_arm_worker(
     guarded(error, || {
         // SAFETY: by the contract of the header.
         let (bridge, watch) = unsafe { (self::bridge(bridge)?, worker::watch(worker)?) };
+        bridge.arm(watch);
+        Ok(())
+    })
+}
+
+/// Makes the descriptor readable as soon as a key of the table has changed, perhaps at once. Call it
+/// when `railbus_table_changes` has returned `RAILBUS_EMPTY`. Arm it again each time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn railbus_bridge_arm_table(
+    bridge: *const railbus_bridge,
+    reader: *mut railbus_table_reader,
+    error: *mut railbus_error,
+) -> i32 {
+    guarded(error, || {
+        // SAFETY: by the contract of the header.
+        let (bridge, watch) = unsafe { (self::bridge(bridge)?, table_reader::watch(reader)?) };
         bridge.arm(watch);
         Ok(())
     })

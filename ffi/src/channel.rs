@@ -20,6 +20,8 @@ pub const RAILBUS_STREAM: u32 = 1;
 pub const RAILBUS_QUEUE: u32 = 2;
 /// Kind: many publishers, many subscribers; every subscriber sees every event, all in one order.
 pub const RAILBUS_TOPIC: u32 = 3;
+/// Kind: the latest value of each key; many writers, any number of readers.
+pub const RAILBUS_TABLE: u32 = 4;
 
 /// Overflow: publishing waits as long as the caller allows. The default.
 pub const RAILBUS_OVERFLOW_BLOCK: u32 = 1;
@@ -93,7 +95,7 @@ impl Body for Channel {
 pub struct railbus_channel_options {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+    /// `RAILBUS_STREAM`, `RAILBUS_QUEUE`, `RAILBUS_TOPIC` or `RAILBUS_TABLE`.
     pub kind: u32,
     /// `RAILBUS_STAMP` and other channel options, or-ed together.
     pub flags: u32,
@@ -168,6 +170,10 @@ pub struct railbus_channel_options {
     /// Queue: the longest that it waits between two attempts, in ns; at most 24 h. 0 is 1 s,
     /// `RAILBUS_NONE` is not at all.
     pub retry_delay_max_ns: u64,
+    /// Table: how many keys may have a value at the same time, 1 to 2^20; 0 is 1024.
+    pub keys: u64,
+    /// Table: the most bytes of a value, a multiple of 8 up to 2^20; 0 is 64.
+    pub value_bytes: u64,
 }
 
 /// The options that a channel's creator chose. Initialise `struct_size` before the call that fills
@@ -177,13 +183,13 @@ pub struct railbus_channel_options {
 pub struct railbus_channel_header {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// `RAILBUS_STREAM`, `RAILBUS_QUEUE` or `RAILBUS_TOPIC`.
+    /// `RAILBUS_STREAM`, `RAILBUS_QUEUE`, `RAILBUS_TOPIC` or `RAILBUS_TABLE`.
     pub kind: u32,
     /// One of `RAILBUS_OVERFLOW_`.
     pub overflow: u32,
     /// Whether events carry the time at which they were published: 0 or 1.
     pub stamp: u32,
-    /// Largest payload in bytes, without a trace context or origin.
+    /// Largest payload in bytes, without a trace context or origin; the largest value of a table.
     pub payload_max: u64,
     /// Bytes of event data.
     pub capacity_bytes: u64,
@@ -241,6 +247,10 @@ pub struct railbus_channel_header {
     pub retry_delay_ns: u64,
     /// Queue: the longest that it waits between two attempts, in ns.
     pub retry_delay_max_ns: u64,
+    /// Table: how many keys may have a value at the same time; 0 for other kinds.
+    pub keys: u64,
+    /// Table: the most bytes of a value; 0 for other kinds.
+    pub value_bytes: u64,
 }
 
 sized!(railbus_channel_options, railbus_channel_header);
@@ -254,6 +264,17 @@ impl railbus_channel_options {
         // SAFETY: by the contract of this function.
         let directory = unsafe { text("adopt", self.adopt, self.adopt_bytes) }?;
         Ok((!directory.is_empty()).then(|| Path::new(directory)))
+    }
+
+    /// The options with those of a table that were given.
+    fn with_keys(self, mut options: ChannelOptions) -> ChannelOptions {
+        if self.keys != 0 {
+            options = options.keys(self.keys);
+        }
+        if self.value_bytes != 0 {
+            options = options.value_bytes(self.value_bytes);
+        }
+        options
     }
 
     /// The options with those of a queue's jobs that were given.
@@ -280,9 +301,9 @@ impl railbus_channel_options {
     }
 
     fn to_rust(self) -> Result<ChannelOptions, Failure> {
-        let kind = Kind::from_code(self.kind).filter(|kind| *kind != Kind::Table).ok_or_else(|| {
+        let kind = Kind::from_code(self.kind).ok_or_else(|| {
             Failure::invalid(format!(
-                "kind {}: must be RAILBUS_STREAM, RAILBUS_QUEUE or RAILBUS_TOPIC",
+                "kind {}: must be RAILBUS_STREAM, RAILBUS_QUEUE, RAILBUS_TOPIC or RAILBUS_TABLE",
                 self.kind
             ))
         })?;
@@ -307,7 +328,7 @@ impl railbus_channel_options {
         // A field that is zero was not set. It is not compared with the options of a channel that
         // exists.
         let mut options = self
-            .with_jobs(ChannelOptions::new(kind))
+            .with_jobs(self.with_keys(ChannelOptions::new(kind)))
             .pages(pages)
             .require_huge(has(RAILBUS_REQUIRE_HUGE))
             .journaled(has(RAILBUS_JOURNALED))
@@ -548,6 +569,8 @@ pub unsafe extern "C" fn railbus_channel_describe(
             drop_expired: from.drop_expired.into(),
             retry_delay_ns: from.retry_delay_ns,
             retry_delay_max_ns: from.retry_delay_max_ns,
+            keys: from.keys,
+            value_bytes: from.value_bytes,
         };
         sized::write(header, &filled)
     })

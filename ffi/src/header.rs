@@ -26,10 +26,11 @@ use crate::recorder::railbus_recorder_options;
 use crate::replay::railbus_replay_options;
 use crate::result::railbus_error;
 use crate::sender::{railbus_sender_options, railbus_sender_stats};
+use crate::table::{railbus_table_item, railbus_table_options, railbus_value};
 use crate::worker::{railbus_job, railbus_worker_options, railbus_worker_stats};
 
 /// The source files, in the order in which the header presents their items.
-const SOURCES: [&str; 24] = [
+const SOURCES: [&str; 27] = [
     "result",
     "abi",
     "text",
@@ -47,6 +48,9 @@ const SOURCES: [&str; 24] = [
     "receive_batch",
     "worker",
     "jobs",
+    "table",
+    "table_writer",
+    "table_reader",
     "bridge",
     "info",
     "operate",
@@ -144,13 +148,14 @@ fn layouts() -> Vec<Layout> {
             pages, numa_node, max_attempts, ring_mode, acks_mode, owner, ring_group, acks_group, stuck_after_ns,
             dead_letters, dead_letters_bytes, first_position, incarnation, channel_id, high_watermark, low_watermark,
             credits, reserved, divert_to, divert_to_bytes, adopt, adopt_bytes, retry_delay_ns, retry_delay_max_ns,
+            keys, value_bytes,
         }
         railbus_channel_header {
             struct_size, kind, overflow, stamp, payload_max, capacity_bytes, slots, slot_bytes, page_bytes,
             huge_pages, numa_node, producers_max, consumers_max, max_attempts, creator_pid, stuck_after_ns,
             first_position, created_ns, incarnation, channel_id, bus, name, dead_letters,
             divert_to, high_watermark, low_watermark, credits, keyed, unique, drop_expired, retry_delay_ns,
-            retry_delay_max_ns,
+            retry_delay_max_ns, keys, value_bytes,
         }
         railbus_event { payload, position, payload_bytes, type_id, flags, attempt }
         railbus_bytes { bytes, count }
@@ -173,6 +178,9 @@ fn layouts() -> Vec<Layout> {
         }
         railbus_worker_stats { struct_size, reserved, events, in_hand }
         railbus_job { event, token }
+        railbus_table_options { struct_size, wait, name, name_bytes, spin_ns }
+        railbus_value { bytes, count, version }
+        railbus_table_item { key, key_bytes, version, value_bytes }
         railbus_channel_info {
             struct_size, memory_locked, published, oldest, head, depth, capacity, unfinished, dropped, redelivered,
             dead_lettered, total_bytes, page_bytes, huge_bytes, ring_uid, ring_gid, ring_mode, acks_uid, acks_gid,
@@ -205,14 +213,14 @@ const PREAMBLE: &str = r#"/*
  * no room, events lost), or a negative one for an error. The last argument is a struct of the caller, or NULL,
  * that gets the reason in words.
  *
- * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_bridge,
- * railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function, and each type has
+ * Handles (railbus_bus, railbus_channel, railbus_sender, railbus_reader, railbus_worker, railbus_table_writer,
+ * railbus_table_reader, railbus_bridge, railbus_recorder, railbus_replay, railbus_checkpoint) are made by an open or start function, and each type has
  * a function that closes it. Handles are independent: closing a channel closes nothing that was opened from it. A
  * closed handle is detected (RAILBUS_CLOSED_HANDLE) until some 64 others of its type were closed after it and its
  * memory is used for another. This finds mistakes; do not rely on it.
  *
- * Threads. One thread at a time uses a sender, reader, worker, replay or checkpoint, which may go from thread to
- * thread. Several threads at once may use a bus, channel or bridge, but none while it is being closed.
+ * Threads. One thread at a time uses a sender, reader, worker, table writer, table reader, replay or checkpoint,
+ * which may go from thread to thread. Several threads at once may use a bus, channel or bridge, but none while it is being closed.
  *
  * Fork. A child cannot use its parent's handles: calls return RAILBUS_FORKED; closing is allowed. It opens its own.
  *
@@ -224,7 +232,7 @@ const PREAMBLE: &str = r#"/*
  * Views. The events that a reader returns lie in shared memory until the next call on that reader that receives,
  * releases or closes. The events that a worker took lie there until they are done, handed back, or the worker is
  * closed. The memory is read-only. The events that a replay returns lie in this process, until the next call on
- * the replay.
+ * the replay. A value that a table's reader returns is a copy, and stays until the next call on that reader.
  *
  * Journals. A recorder in a program, or the daemon `railbus journald`, writes published events to disk. Positions
  * say how far it is. Publish, and then call railbus_wait_durable; or do both at once with
@@ -265,7 +273,8 @@ fn after_includes() -> String {
         "\n/**\n * The layout of shared memory that this header belongs to. Compare it with \
          `railbus_layout_fingerprint()`.\n */\n#define RAILBUS_LAYOUT_FINGERPRINT {:#018x}ULL\n\n/**\n * Version of \
          the library that this header belongs to.\n */\n#define RAILBUS_VERSION \"{}\"\n\n/**\n * In place of a \
-         number of bytes: the text ends with a zero byte.\n */\n#define RAILBUS_ZERO_TERMINATED SIZE_MAX",
+         number of bytes: the text ends with a zero byte.\n */\n#define RAILBUS_ZERO_TERMINATED SIZE_MAX\n\n/**\n * In place of a \
+         number of bytes: the key of a table is a number, a uint64_t.\n */\n#define RAILBUS_NUMBER_KEY (SIZE_MAX - 1)",
         layout::FINGERPRINT,
         env!("CARGO_PKG_VERSION"),
     )

@@ -152,7 +152,11 @@ pub unsafe extern "C" fn railbus_reader_open(
             Kind::Stream => AnyReader::Stream(channel.subscriber(&options)?),
             Kind::Topic => AnyReader::Slots(channel.topic_subscriber(&options)?),
             Kind::Queue => AnyReader::Slots(channel.tap(&options)?),
-            Kind::Table => return Err(Failure::invalid("a table has no events to receive")),
+            Kind::Table => {
+                return Err(Failure::invalid(
+                    "a table has no events to receive: open a railbus_table_reader",
+                ));
+            }
         };
         // SAFETY: the place was checked.
         unsafe { shell::open(ReaderBody { reader, holds_batch: false, pending: None }, out) };

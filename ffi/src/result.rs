@@ -6,7 +6,7 @@
 
 use std::ffi::c_char;
 
-use railbus::{AcknowledgeError, Error, RecvError, SendError};
+use railbus::{AcknowledgeError, Error, RecvError, SendError, TableError};
 
 /// Success.
 pub const RAILBUS_OK: i32 = 0;
@@ -35,6 +35,11 @@ pub const RAILBUS_END: i32 = 8;
 /// The channel is full, and its creator chose to divert: the event is in the other channel, and not
 /// in this one.
 pub const RAILBUS_DIVERTED: i32 = 9;
+
+/// The key of a table has no value. Leaves the error struct alone.
+pub const RAILBUS_ABSENT: i32 = 12;
+/// The key of a table is not of the version that the caller has seen. Nothing was changed.
+pub const RAILBUS_CHANGED: i32 = 13;
 
 /// An argument is out of its range, or contradicts another.
 pub const RAILBUS_INVALID: i32 = -1;
@@ -96,8 +101,8 @@ pub const RAILBUS_MESSAGE_BYTES: usize = 256;
 /// NULL instead.
 ///
 /// It is written when a function returns anything but `RAILBUS_OK`, `RAILBUS_EMPTY`,
-/// `RAILBUS_FULL`, or a `RAILBUS_TIMED_OUT` of waiting for an event or for room. Those are too
-/// frequent and too clear to be described.
+/// `RAILBUS_FULL`, `RAILBUS_ABSENT`, or a `RAILBUS_TIMED_OUT` of waiting for an event, for a change or
+/// for room. Those are too frequent and too clear to be described.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct railbus_error {
@@ -210,6 +215,26 @@ impl From<AcknowledgeError> for Failure {
     }
 }
 
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Failure {
+        let code = match error {
+            TableError::Full => RAILBUS_NO_SPACE,
+            TableError::TooLong { .. } => RAILBUS_TOO_LONG,
+            TableError::BadKey { .. } => RAILBUS_INVALID,
+            TableError::Changed { .. } => RAILBUS_CHANGED,
+            TableError::Held { .. } => RAILBUS_BUSY,
+            TableError::TimedOut => RAILBUS_TIMED_OUT,
+            TableError::Evicted => RAILBUS_EVICTED,
+            TableError::Removed => RAILBUS_REMOVED,
+            TableError::CannotRepair(_) => RAILBUS_NOT_ALLOWED,
+            TableError::Forked => RAILBUS_FORKED,
+            TableError::Corrupt(_) => RAILBUS_CORRUPT,
+            _ => RAILBUS_IO,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
 impl From<RecvError> for Failure {
     fn from(error: RecvError) -> Failure {
         let code = match error {
@@ -265,6 +290,8 @@ pub extern "C" fn railbus_describe(code: i32) -> *const c_char {
         RAILBUS_CLOSED => c"the last publisher has left",
         RAILBUS_PUBLISHED_BEFORE => c"it was published before",
         RAILBUS_END => c"the replay has ended",
+        RAILBUS_ABSENT => c"the key has no value",
+        RAILBUS_CHANGED => c"the key is not of the version that was seen",
         RAILBUS_INVALID => c"an argument is invalid",
         RAILBUS_NOT_FOUND => c"not found",
         RAILBUS_EXISTS => c"it exists already",

@@ -159,7 +159,9 @@ pub unsafe extern "C" fn railbus_sender_open(
             Kind::Stream => AnySender::Stream(channel.publisher(&options)?),
             Kind::Topic => AnySender::Topic(channel.topic_publisher(&options)?),
             Kind::Queue => AnySender::Queue(channel.producer(&options)?),
-            Kind::Table => return Err(Failure::invalid("a table takes no events")),
+            Kind::Table => {
+                return Err(Failure::invalid("a table takes no events: open a railbus_table_writer"));
+            }
         };
         // SAFETY: the place was checked.
         unsafe { shell::open(SenderBody { claim: None, sender, channel: channel.clone() }, out) };

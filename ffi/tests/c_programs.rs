@@ -79,6 +79,12 @@ fn the_examples_work_together() {
     let seen = String::from_utf8_lossy(&seen.stdout);
     assert_eq!(seen, "0: event number 0\n24: event number 1\n48: event number 2\n");
 
+    let table = example("table");
+    run(&mut start(&[table.clone()], base.path(), &["bus", "state", "bid", "41"]));
+    run(&mut start(&[table.clone()], base.path(), &["bus", "state", "bid", "42"]));
+    let shown = run(&mut start(&[table], base.path(), &["bus", "state"]));
+    assert_eq!(shown, "bid = 42, version 2\n");
+
     let worked = run(&mut start(&[example("worker")], base.path(), &["bus", "jobs", "one", "bad", "two"]));
     let mut lines: Vec<&str> = worked.lines().collect();
     lines.sort();
@@ -127,6 +133,15 @@ fn misuse_is_answered_and_touches_nothing() {
     assert!(told.ends_with(" checks\n"), "{told}");
 }
 
+#[test]
+fn every_function_of_tables_answers_as_documented() {
+    let source = [root().join("ffi/tests/c/table.c")];
+    let plain = compile(&source, &scratch("table"), &[], Linked::Dynamically);
+    let base = support::base();
+    let told = run(&mut start(&[plain.display().to_string()], base.path(), &[]));
+    assert!(told.ends_with(" checks\n"), "{told}");
+}
+
 fn watch_everything(how: Watched) {
     let misuse = match how.program("misuse", &[root().join("ffi/tests/c/misuse.c")]) {
         Ok(words) => words,
@@ -137,6 +152,8 @@ fn watch_everything(how: Watched) {
     };
     let base = support::base();
     run(&mut start(&misuse, base.path(), &[]));
+    let table = how.program("table", &[root().join("ffi/tests/c/table.c")]).expect("as before");
+    run(&mut start(&table, base.path(), &[]));
 
     let conformance = how.program("conformance", &sources("conformance/c")).expect("as before");
     let suite = std::fs::read_to_string(root().join("conformance/cases.json")).expect("it is there");

@@ -19,3 +19,18 @@ def double(worker: railbus.Worker, results: railbus.Publisher) -> None:
     for job in worker:
         with job:
             results.publish((2 * int.from_bytes(job.payload, "little")).to_bytes(8, "little"))
+
+
+def set_values(table: railbus.Table) -> None:
+    """Sets four values, and then says so."""
+    for key in range(4):
+        table.set(key, bytes([key]) * 16)
+    table.set("done", b"yes")
+
+
+def set_without_end(table: railbus.Table) -> None:
+    """Sets values of sixteen equal bytes until it is killed."""
+    value = 0
+    while True:
+        value = (value + 1) % 256
+        table.set("x", bytes([value]) * 16)

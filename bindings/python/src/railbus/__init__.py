@@ -1,9 +1,9 @@
 """Events between processes of one Linux host at the speed of the cache-coherence protocol.
 
 A bus is a named set of channels in shared memory. A channel is a stream (one publisher at a time, every
-subscriber gets every event), a topic (many publishers, every subscriber sees one order) or a queue
-(many producers, each event goes to one worker, which marks it as done). Any process may be killed at
-any instruction, and the others go on.
+subscriber gets every event), a topic (many publishers, every subscriber sees one order), a queue (many
+producers, each event goes to one worker, which marks it as done) or a table (the latest value of each
+key). Any process may be killed at any instruction, and the others go on.
 
     import railbus
 
@@ -31,6 +31,7 @@ from railbus._railbus import (
     Recorder,
     Replay,
     Subscriber,
+    Table,
     View,
     Worker,
     end_if_truncated,
@@ -39,6 +40,7 @@ from railbus._railbus import (
 )
 from railbus.errors import (
     BusyError,
+    ChangedError,
     ClaimError,
     Closed,
     ClosedHandleError,
@@ -73,6 +75,7 @@ from railbus.errors import (
     WrongVersionError,
 )
 from railbus.records import (
+    Change,
     ChannelHeader,
     ChannelInfo,
     Event,
@@ -84,7 +87,9 @@ from railbus.records import (
     Saved,
     SenderStats,
     Sequence,
+    TableArray,
     TraceContext,
+    Versioned,
     WorkerStats,
 )
 
@@ -93,6 +98,8 @@ __version__ = version()
 __all__ = [
     "Bus",
     "BusyError",
+    "Change",
+    "ChangedError",
     "Channel",
     "ChannelHeader",
     "ChannelInfo",
@@ -141,9 +148,12 @@ __all__ = [
     "SenderStats",
     "Sequence",
     "Subscriber",
+    "Table",
+    "TableArray",
     "TimedOut",
     "TooLongError",
     "TraceContext",
+    "Versioned",
     "View",
     "Worker",
     "WorkerStats",

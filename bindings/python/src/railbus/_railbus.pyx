@@ -17,6 +17,7 @@ what it promises at its top:
     journal.pxi   Recorder, and how far a journal is
     replay.pxi    Replay
     checkpoint.pxi    Checkpoint
+    table.pxi     Table
     arrays.pxi    arrays and lists as batches of payloads
 """
 
@@ -55,3 +56,4 @@ include "worker.pxi"
 include "journal.pxi"
 include "replay.pxi"
 include "checkpoint.pxi"
+include "table.pxi"

@@ -8,6 +8,7 @@ cdef extern from "railbus.h" nogil:
     const uint32_t RAILBUS_ABI_VERSION
     const uint64_t RAILBUS_FOREVER
     const uint64_t RAILBUS_NONE
+    const size_t RAILBUS_NUMBER_KEY
 
     enum:
         RAILBUS_OK
@@ -20,6 +21,8 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_CLOSED
         RAILBUS_PUBLISHED_BEFORE
         RAILBUS_END
+        RAILBUS_ABSENT
+        RAILBUS_CHANGED
         RAILBUS_INVALID
         RAILBUS_NOT_FOUND
         RAILBUS_EXISTS
@@ -51,6 +54,7 @@ cdef extern from "railbus.h" nogil:
         RAILBUS_STREAM
         RAILBUS_QUEUE
         RAILBUS_TOPIC
+        RAILBUS_TABLE
         RAILBUS_OVERFLOW_BLOCK
         RAILBUS_OVERFLOW_DROP_NEWEST
         RAILBUS_OVERFLOW_LOSSY_READERS
@@ -145,6 +149,10 @@ cdef extern from "railbus.h" nogil:
         pass
     ctypedef struct railbus_checkpoint:
         pass
+    ctypedef struct railbus_table_writer:
+        pass
+    ctypedef struct railbus_table_reader:
+        pass
 
     ctypedef struct railbus_error:
         int32_t code
@@ -193,6 +201,8 @@ cdef extern from "railbus.h" nogil:
         size_t divert_to_bytes
         const char *adopt
         size_t adopt_bytes
+        uint64_t keys
+        uint64_t value_bytes
 
     ctypedef struct railbus_channel_header:
         uint32_t struct_size
@@ -223,6 +233,8 @@ cdef extern from "railbus.h" nogil:
         uint32_t low_watermark
         uint32_t credits
         uint32_t keyed
+        uint64_t keys
+        uint64_t value_bytes
 
     ctypedef struct railbus_event:
         const uint8_t *payload
@@ -422,6 +434,24 @@ cdef extern from "railbus.h" nogil:
         uint64_t aborted
         uint64_t redone
 
+    ctypedef struct railbus_table_options:
+        uint32_t struct_size
+        uint32_t wait
+        const char *name
+        size_t name_bytes
+        uint64_t spin_ns
+
+    ctypedef struct railbus_value:
+        const uint8_t *bytes
+        size_t count
+        uint64_t version
+
+    ctypedef struct railbus_table_item:
+        uint8_t key[64]
+        size_t key_bytes
+        uint64_t version
+        uint64_t value_bytes
+
     const char *railbus_describe(int32_t code)
     const char *railbus_version()
     uint64_t railbus_layout_fingerprint()
@@ -516,7 +546,37 @@ cdef extern from "railbus.h" nogil:
                                       railbus_error *error)
     int32_t railbus_bridge_arm_worker(const railbus_bridge *bridge, const railbus_worker *worker,
                                       railbus_error *error)
+    int32_t railbus_bridge_arm_table(const railbus_bridge *bridge, railbus_table_reader *reader,
+                                     railbus_error *error)
     int32_t railbus_bridge_drain(const railbus_bridge *bridge, railbus_error *error)
+
+    int32_t railbus_table_writer_open(const railbus_channel *channel, const railbus_table_options *options,
+                                      railbus_table_writer **writer, railbus_error *error)
+    int32_t railbus_table_writer_close(railbus_table_writer *writer, railbus_error *error)
+    int32_t railbus_table_set(railbus_table_writer *writer, const void *key, size_t key_bytes,
+                              const void *value, size_t value_bytes, uint64_t *version, railbus_error *error)
+    int32_t railbus_table_compare_and_set(railbus_table_writer *writer, const void *key, size_t key_bytes,
+                                          uint64_t seen, const void *value, size_t value_bytes,
+                                          uint64_t *version, railbus_error *error)
+    int32_t railbus_table_delete(railbus_table_writer *writer, const void *key, size_t key_bytes,
+                                 uint64_t *version, railbus_error *error)
+    int32_t railbus_table_compare_and_delete(railbus_table_writer *writer, const void *key, size_t key_bytes,
+                                             uint64_t seen, uint64_t *version, railbus_error *error)
+    int32_t railbus_table_reader_open(const railbus_channel *channel, const railbus_table_options *options,
+                                      railbus_table_reader **reader, railbus_error *error)
+    int32_t railbus_table_reader_close(railbus_table_reader *reader, railbus_error *error)
+    int32_t railbus_table_get(railbus_table_reader *reader, const void *key, size_t key_bytes,
+                              railbus_value *value, railbus_error *error)
+    int32_t railbus_table_wait_change(railbus_table_reader *reader, const void *key, size_t key_bytes,
+                                      uint64_t seen, uint64_t timeout_ns, railbus_value *value,
+                                      railbus_error *error)
+    int32_t railbus_table_get_all(railbus_table_reader *reader, uint64_t *next, railbus_table_item *items,
+                                  size_t items_max, void *values, size_t stride_bytes, size_t *count,
+                                  railbus_error *error)
+    int32_t railbus_table_changes(railbus_table_reader *reader, uint64_t timeout_ns,
+                                  railbus_table_item *items, size_t items_max, void *values,
+                                  size_t stride_bytes, size_t *count, railbus_error *error)
+    int32_t railbus_table_count(railbus_table_reader *reader, size_t *keys, railbus_error *error)
 
     int32_t railbus_journal_positions(const railbus_channel *channel, railbus_journal *journal,
                                       railbus_error *error)

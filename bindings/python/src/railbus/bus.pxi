@@ -1,6 +1,8 @@
 # Bus: the channels of a name, and the options of a new one. Nothing here is called for every event.
 
-cdef dict KINDS = {"stream": RAILBUS_STREAM, "queue": RAILBUS_QUEUE, "topic": RAILBUS_TOPIC}
+cdef dict KINDS = {
+    "stream": RAILBUS_STREAM, "queue": RAILBUS_QUEUE, "topic": RAILBUS_TOPIC, "table": RAILBUS_TABLE,
+}
 cdef dict OVERFLOWS = {
     "block": RAILBUS_OVERFLOW_BLOCK,
     "drop-newest": RAILBUS_OVERFLOW_DROP_NEWEST,
@@ -221,7 +223,7 @@ cdef class Bus:
             PyErr_CheckSignals()
 
     def create(self, name, kind, **options):
-        """Makes a channel of ``kind`` "stream", "queue" or "topic": allocates and faults in all its
+        """Makes a channel of ``kind`` "stream", "queue", "topic" or "table": allocates and faults in all its
         memory.
 
         Options, all optional:
@@ -229,6 +231,8 @@ cdef class Bus:
         - ``capacity_bytes``: of a stream, a power of two from 4 KiB to 1 TiB; 4 MiB if not given.
         - ``slots``, ``slot_bytes``: of a queue or topic, powers of two from 64 to 2**24, and from 64 to
           2**20 (including a header of 16 bytes); 1024 and 256 if not given.
+        - ``keys``, ``value_bytes``: of a table, how many keys may have a value, 1 to 2**20, and the most bytes
+          of a value, a multiple of 8 up to 2**20; 1024 and 64 if not given.
         - ``overflow``: when it is full, "block" (the default), "drop-newest", "divert", or
           "lossy-readers" (there is always room; it takes lossy subscribers only).
         - ``divert_to``: the queue or topic of this bus that takes the events that find no room, with
@@ -346,6 +350,8 @@ cdef object read_channel_options(railbus_channel_options *options, dict given):
     options.capacity_bytes = number(given.pop("capacity_bytes", 0), "capacity_bytes", FOREVER)
     options.slots = number(given.pop("slots", 0), "slots", FOREVER)
     options.slot_bytes = number(given.pop("slot_bytes", 0), "slot_bytes", FOREVER)
+    options.keys = number(given.pop("keys", 0), "keys", FOREVER)
+    options.value_bytes = number(given.pop("value_bytes", 0), "value_bytes", FOREVER)
     options.producers_max = number(given.pop("producers_max", 0), "producers_max", U32)
     options.consumers_max = number(given.pop("consumers_max", 0), "consumers_max", U32)
     options.max_attempts = number(given.pop("max_attempts", 0), "max_attempts", U32)

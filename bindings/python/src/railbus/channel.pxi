@@ -36,7 +36,7 @@ cdef class Channel:
     cdef readonly str name
     """Its name."""
     cdef readonly str kind
-    """"stream", "queue" or "topic"."""
+    """"stream", "queue", "topic" or "table"."""
 
     def __init__(self):
         raise TypeError("channels are made by Bus.create, Bus.attach and Bus.create_or_attach")
@@ -86,7 +86,7 @@ cdef class Channel:
 
     @property
     def payload_max(self):
-        """Largest payload in bytes, without a trace context or origin."""
+        """Largest payload in bytes, without a trace context or origin; the largest value of a table."""
         return self.header.payload_max
 
     def publisher(self, **options):
@@ -105,6 +105,10 @@ cdef class Channel:
     def worker(self, **options):
         """Opens a worker of this queue: ``Worker(channel, **options)``."""
         return Worker(self, **options)
+
+    def table(self, **options):
+        """The values of this table: ``Table(channel, **options)``."""
+        return Table(self, **options)
 
     def describe(self):
         """The options that the channel's creator chose, as a ChannelHeader. No system call."""
@@ -126,7 +130,7 @@ cdef class Channel:
             channel_id=PyBytes_FromStringAndSize(<char *>header.channel_id, 16),
             divert_to=divert_to or None,
             watermarks=(header.high_watermark, header.low_watermark) if header.high_watermark else None,
-            credits=header.credits, keyed=header.keyed != 0)
+            credits=header.credits, keyed=header.keyed != 0, keys=header.keys, value_bytes=header.value_bytes)
 
     def journal(self):
         """The positions and the state of this channel's journal, as a Journal. Some system calls.

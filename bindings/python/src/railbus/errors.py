@@ -78,6 +78,22 @@ class End(Error, EOFError):
     symbol = "END"
 
 
+class ChangedError(Error):
+    """The key of a table is not of the version that the caller has seen. Nothing was changed.
+
+    ``version`` is the version that it has, None if it has no value."""
+
+    code = 13
+    symbol = "CHANGED"
+
+    def __init__(self, message: str, version: int | None = None) -> None:
+        super().__init__(message, version)
+        self.version = version
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class InvalidError(Error, ValueError):
     """An argument is out of its range, or contradicts another."""
 
@@ -271,6 +287,7 @@ _BY_CODE: dict[int, type[Error]] = {
         Lost,
         Closed,
         End,
+        ChangedError,
         InvalidError,
         NotFoundError,
         ExistsError,

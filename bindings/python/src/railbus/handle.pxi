@@ -130,6 +130,8 @@ cdef enum What:
     PUBLISH_STRIDED
     REPLAY
     REPLAY_BATCH
+    TABLE_CHANGES
+    TABLE_WAIT
 
 # A result of `step` alone: the event was published, and is not durable yet.
 cdef enum:
@@ -149,6 +151,9 @@ cdef struct Call:
     uint64_t number
     # The array for the times at which events were recorded.
     uint64_t *recorded_ns
+    # The key of a table to wait for; the places for values.
+    const void *key
+    void *values
     # Results: how many events, jobs or payloads so far, and the position of the one published.
     size_t done
     uint64_t position
@@ -196,6 +201,14 @@ cdef int32_t step(Call *call, uint64_t timeout_ns) noexcept nogil:
         return railbus_replay_batch(
             <railbus_replay *>call.handle, <railbus_event *>call.at, call.recorded_ns, call.count, timeout_ns,
             &call.done, &call.error)
+    elif call.what == TABLE_CHANGES:
+        return railbus_table_changes(
+            <railbus_table_reader *>call.handle, timeout_ns, <railbus_table_item *>call.at, call.count,
+            call.values, call.stride, &call.done, &call.error)
+    elif call.what == TABLE_WAIT:
+        return railbus_table_wait_change(
+            <railbus_table_reader *>call.handle, call.key, call.count, call.number, timeout_ns,
+            <railbus_value *>call.at, &call.error)
     elif call.what == CLAIM:
         return railbus_claim(sender, call.count, call.attributes, timeout_ns, &call.at, &call.error)
     elif call.what == PUBLISH_BATCH:

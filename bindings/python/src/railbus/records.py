@@ -7,9 +7,9 @@ named ``published_ns`` and ``created_ns`` since 1970 (as :func:`time.time_ns`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-Kind = Literal["stream", "queue", "topic"]
+Kind = Literal["stream", "queue", "topic", "table"]
 Overflow = Literal["block", "drop-newest", "lossy-readers", "divert"]
 Pages = Literal["auto", "2mib", "1gib", "ordinary"]
 Wait = Literal["default", "spin", "yield", "park"]
@@ -17,6 +17,8 @@ Start = Literal["live", "oldest", "last"] | tuple[Literal["last"], int] | int
 Follow = Literal["hold", "read-journal"]
 Sync = Literal["always", "interval", "never"]
 Codec = Literal["none", "lz4", "zstd"]
+Key = str | bytes | int
+"""A key of a table."""
 Side = Literal["producers", "consumers"]
 
 
@@ -49,6 +51,34 @@ class Sequence(NamedTuple):
     publisher: int
     """A hash of the publisher's name."""
     number: int
+
+
+class Versioned(NamedTuple):
+    """The value of a key, and its version."""
+
+    value: bytes
+    version: int
+    """It grows with each change of the key, and never comes again."""
+
+
+class Change(NamedTuple):
+    """A key of a table that has changed."""
+
+    key: Key
+    version: int
+    """Its newest version."""
+    value: bytes | None
+    """Its newest value; None if it was deleted."""
+
+
+class TableArray(NamedTuple):
+    """All keys of a table that have a value: row i of the arrays is that of ``keys[i]``."""
+
+    keys: list[Key]
+    versions: Any
+    """A numpy array of uint64."""
+    values: Any
+    """A numpy array of the given type. It belongs to the caller."""
 
 
 class Event(NamedTuple):
@@ -112,6 +142,10 @@ class ChannelHeader:
     """Unfinished events that one producer may have in the ring; 0 is without limit."""
     keyed: bool = False
     """Queue: whether events with the same key are handled one after the other, in order."""
+    keys: int = 0
+    """Table: how many keys may have a value at the same time; 0 for other kinds."""
+    value_bytes: int = 0
+    """Table: the most bytes of a value; 0 for other kinds."""
 
 
 @dataclass(frozen=True)

@@ -142,18 +142,42 @@ impl TableReader {
     ///
     /// # Errors
     /// As for [`Self::get`].
-    pub fn for_each(&mut self, mut each: impl FnMut(&Key, TableValue<'_>)) -> Result<(), TableError> {
+    pub fn for_each(&mut self, each: impl FnMut(&Key, TableValue<'_>)) -> Result<(), TableError> {
+        self.for_some(0, usize::MAX, each).map(drop)
+    }
+
+    /// As [`Self::for_each`], a part at a time: from where the last part ended, 0 at first, and at most
+    /// `most` keys. Returns where the next part begins; `None` if there is no more.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub fn for_some(
+        &mut self,
+        from: u64,
+        most: usize,
+        mut each: impl FnMut(&Key, TableValue<'_>),
+    ) -> Result<Option<u64>, TableError> {
         self.check()?;
-        for entry in 0..self.table.used() {
+        let mut left = most;
+        for entry in usize::try_from(from).unwrap_or(usize::MAX)..self.table.used() {
             if !is_present(self.table.version_word(entry)) {
                 continue;
+            }
+            if left == 0 {
+                return Ok(Some(entry as u64));
             }
             let (found, read) = self.table.read_any(entry, &mut self.value)?;
             if let (Some((key, _)), Some(value)) = (found, self.value_of(read)) {
                 each(&key, value);
+                left -= 1;
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The most bytes of a value.
+    pub fn value_max(&self) -> usize {
+        self.table.geometry.value_bytes()
     }
 
     /// The number of keys that have a value now. It looks at every entry that was ever used.
