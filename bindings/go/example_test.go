@@ -221,3 +221,30 @@ func ExampleGap() {
 	}
 	// Output: lost as many as said: true
 }
+
+func ExampleTable() {
+	state := open("state", railbus.ChannelOptions{Kind: railbus.TableKind, Keys: 100, ValueBytes: 64})
+	defer state.Close()
+	table, err := state.Table(railbus.TableOptions{Name: "feed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer table.Close()
+	bid := railbus.TextKey("bid")
+	version, err := table.Set(bid, []byte("41.5"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Only if nobody else has changed it since.
+	if _, err := table.CompareAndSet(bid, version, []byte("42")); err != nil {
+		log.Fatal(err)
+	}
+	changes, err := table.TryChanges()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, change := range changes {
+		fmt.Printf("%v is %s, version %d\n", change.Key, change.Bytes, change.Version)
+	}
+	// Output: bid is 42, version 2
+}

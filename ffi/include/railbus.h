@@ -2881,7 +2881,8 @@ int32_t railbus_table_changes(struct railbus_table_reader *reader,
 int32_t railbus_table_count(struct railbus_table_reader *reader, size_t *keys, struct railbus_error *error);
 
 /**
- * Opens a bridge for readers or workers of the channel, or readers of a table. Needs the rights of a consumer.
+ * Opens a bridge for readers or workers of the channel, or readers of a table. Needs the rights of a
+ * consumer.
  *
  * `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
  * close it. Close the bridge with `railbus_bridge_close`.

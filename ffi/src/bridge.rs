@@ -36,7 +36,8 @@ impl Body for Bridge {
     }
 }
 
-/// Opens a bridge for readers or workers of the channel, or readers of a table. Needs the rights of a consumer.
+/// Opens a bridge for readers or workers of the channel, or readers of a table. Needs the rights of a
+/// consumer.
 ///
 /// `descriptor` gets the descriptor to wait for. It belongs to the bridge: do not read, write or
 /// close it. Close the bridge with `railbus_bridge_close`.

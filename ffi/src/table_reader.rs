@@ -231,7 +231,7 @@ pub unsafe extern "C" fn railbus_table_count(
     unsafe { shell::with(reader.cast(), error, read) }
 }
 
-/// What a bridge waits for.
+/// The argument for arming a bridge.
 ///
 /// # Safety
 /// As for [`shell::ready`].
