@@ -66,7 +66,8 @@ def play_read(keys: Keys, handles: ExitStack, say: Callable[[str], None]) -> str
     table = handles.enter_context(keys.attach(handles).table())
     # It is registered as a reader now.
     table.get("end")
-    mode, found = keys.text("mode", "get"), {}
+    mode = keys.text("mode", "get")
+    found: dict[Key, railbus.Versioned] = {}
     say("ready")
     if mode in ("get", "all"):
         table.wait_change("end", None, WAIT)
@@ -92,7 +93,7 @@ def play_read(keys: Keys, handles: ExitStack, say: Callable[[str], None]) -> str
 
 def latest(changes: Iterable[Change]) -> dict[Key, railbus.Versioned]:
     """What is there after these changes."""
-    found = {}
+    found: dict[Key, railbus.Versioned] = {}
     for change in changes:
         if change.value is None:
             found.pop(change.key, None)

@@ -18,7 +18,7 @@ from railbus import Bus, Channel, errors
 HEADER = (ROOT / "ffi" / "include" / "railbus.h").read_text()
 
 # Dropped, diverted and published before are None.
-WITHOUT_EXCEPTION = {"OK", "DROPPED", "DIVERTED", "PUBLISHED_BEFORE"}
+WITHOUT_EXCEPTION = {"ABSENT", "OK", "DROPPED", "DIVERTED", "PUBLISHED_BEFORE"}
 
 
 def test_exceptions_have_the_codes_of_the_header() -> None:
