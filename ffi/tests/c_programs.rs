@@ -147,10 +147,7 @@ fn watch_everything(how: Watched) {
     for name in ["misuse", "table"] {
         match how.program(name, &[root().join(format!("ffi/tests/c/{name}.c"))]) {
             Ok(words) => _ = run(&mut start(&words, base.path(), &[])),
-            Err(why) => {
-                println!("SKIPPED: {how:?}: {why}");
-                return;
-            }
+            Err(why) => return println!("SKIPPED: {how:?}: {why}"),
         }
     }
 
