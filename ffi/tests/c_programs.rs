@@ -79,10 +79,10 @@ fn the_examples_work_together() {
     let seen = String::from_utf8_lossy(&seen.stdout);
     assert_eq!(seen, "0: event number 0\n24: event number 1\n48: event number 2\n");
 
-    let table = example("table");
-    run(&mut start(&[table.clone()], base.path(), &["bus", "state", "bid", "41"]));
-    run(&mut start(&[table.clone()], base.path(), &["bus", "state", "bid", "42"]));
-    let shown = run(&mut start(&[table], base.path(), &["bus", "state"]));
+    let table = [example("table")];
+    run(&mut start(&table, base.path(), &["bus", "state", "bid", "41"]));
+    run(&mut start(&table, base.path(), &["bus", "state", "bid", "42"]));
+    let shown = run(&mut start(&table, base.path(), &["bus", "state"]));
     assert_eq!(shown, "bid = 42, version 2\n");
 
     let worked = run(&mut start(&[example("worker")], base.path(), &["bus", "jobs", "one", "bad", "two"]));
