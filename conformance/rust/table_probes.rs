@@ -34,7 +34,7 @@ fn steps(bus: &Bus, probe: &str) -> Result<(), Failed> {
         "table_full" => Ok((0..65u64).try_for_each(|key| writer.set(key, b"x").map(drop))?),
         "table_value_long" => Ok(writer.set("key", &[0; 65]).map(drop)?),
         "table_key_empty" => Ok(writer.set("", b"x").map(drop)?),
-        "table_key_long" => Ok(writer.set(&[b'x'; 65], b"x").map(drop)?),
+        "table_key_long" => Ok(writer.set([b'x'; 65], b"x").map(drop)?),
         "reader_of_table" => Ok(channel.subscriber(&SubscribeOptions::default()).map(drop)?),
         "table_no_change" => reader.next_change()?.map(drop).ok_or(Failed("EMPTY", String::new())),
         "table_timed_out" => {
