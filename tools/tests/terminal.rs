@@ -127,6 +127,11 @@ impl Scene {
     }
 }
 
+/// Whether a cell is a time below a second.
+fn has_unit(cell: &str) -> bool {
+    ["ns", "us", "ms"].iter().any(|unit| cell.ends_with(unit))
+}
+
 #[test]
 fn the_table_fits_24_lines_of_80_and_every_key_does_what_the_help_says() {
     let base = Base::new();
@@ -147,9 +152,7 @@ fn the_table_fits_24_lines_of_80_and_every_key_does_what_the_help_says() {
         let is_moving = |name: &str| {
             terminal.row(name).is_some_and(|row| {
                 let cells: Vec<&str> = row.split_whitespace().collect();
-                cells[1] != "0"
-                    && cells[1] != "-"
-                    && ["ns", "us", "ms"].iter().any(|unit| cells[7].ends_with(unit))
+                !["0", "-"].contains(&cells[1]) && has_unit(cells[7])
             })
         };
         is_moving("demo/ticks") && !is_moving("demo/jobs")
