@@ -94,8 +94,9 @@ impl Channel {
     /// let mut server = calc.server(&ServerOptions::default().name("calculator"))?;
     /// loop {
     ///     let request = server.take()?;
-    ///     match std::str::from_utf8(&request) {
-    ///         Ok(text) => request.reply(text.to_uppercase().as_bytes())?,
+    ///     let answer = std::str::from_utf8(&request).map(str::to_uppercase);
+    ///     match answer {
+    ///         Ok(text) => request.reply(text.as_bytes())?,
     ///         Err(error) => request.fail(1, &error.to_string())?,
     ///     }
     /// }
