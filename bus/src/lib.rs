@@ -212,3 +212,8 @@ pub mod internal {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The examples of the page about patterns compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/PATTERNS.md")]
+struct Patterns;
