@@ -49,14 +49,22 @@ static int role_create(void) {
 }
 
 static int role_attach(void) {
-    allow_keys(" bus channel as ");
+    allow_keys(" bus channel as await_ms ");
     railbus_bus *bus = open_bus();
     railbus_channel *channel = NULL;
     railbus_sender *sender = NULL;
     railbus_reader *reader = NULL;
     railbus_worker *worker = NULL;
     const char *name = argument("channel", ""), *as = argument("as", "");
-    int32_t result = railbus_channel_attach(bus, name, RAILBUS_ZERO_TERMINATED, &channel, &error);
+    uint64_t limit_ns = number("await_ms", 0) * 1000000;
+    int32_t result;
+    if (limit_ns > 0) {
+        printf("waiting");
+        end_line();
+        result = railbus_channel_attach_timeout(bus, name, RAILBUS_ZERO_TERMINATED, limit_ns, &channel, &error);
+    } else {
+        result = railbus_channel_attach(bus, name, RAILBUS_ZERO_TERMINATED, &channel, &error);
+    }
     if (result == RAILBUS_OK && strcmp(as, "publish") == 0)
         result = railbus_sender_open(channel, NULL, &sender, &error);
     else if (result == RAILBUS_OK && strcmp(as, "subscribe") == 0)

@@ -129,6 +129,9 @@ static int32_t bus_name_zero(void) {
 }
 
 static int32_t attach_missing(void) { return attach_all_of(name); }
+static int32_t attach_timed_out(void) {
+    return railbus_channel_attach_timeout(bus, name, RAILBUS_ZERO_TERMINATED, 20000000, &channel, &error);
+}
 static int32_t remove_missing(void) { return railbus_bus_remove(bus, name, RAILBUS_ZERO_TERMINATED, &error); }
 
 static int32_t create_twice(void) {
@@ -412,7 +415,7 @@ static const struct {
     PROBE(name_control),     PROBE(name_long),
     PROBE(name_100),         PROBE(name_unicode),
     PROBE(bus_name_zero),    PROBE(attach_missing),
-    PROBE(remove_missing),   PROBE(create_twice),
+    PROBE(attach_timed_out), PROBE(remove_missing),   PROBE(create_twice),
     PROBE(create_other_kind), PROBE(capacity_odd),
     PROBE(slots_of_stream),  PROBE(worker_of_stream),
     PROBE(second_publisher), PROBE(durable_without_name),

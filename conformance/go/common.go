@@ -49,6 +49,23 @@ func attach(given arguments) (place, error) {
 	return place{bus, channel}, err
 }
 
+// attachAwaited does the same, and waits for a channel that does not exist if it is to.
+func attachAwaited(given arguments) (place, error) {
+	limit := given.number("await_ms", 0)
+	if limit == 0 {
+		return attach(given)
+	}
+	say("waiting")
+	bus, err := railbus.Open(given["bus"])
+	if err != nil {
+		return place{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(limit)*time.Millisecond)
+	defer cancel()
+	channel, err := bus.AttachWait(ctx, given["channel"])
+	return place{bus, channel}, err
+}
+
 // leave closes, in order, the given handles and then the place.
 func (place place) leave(closers ...func() error) error {
 	for _, closeIt := range append(closers, place.channel.Close, place.bus.Close) {

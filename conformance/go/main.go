@@ -58,7 +58,7 @@ var roles = map[string]role{
 	"publish":   {"events sizes start seed mode batch hold_claim attributes wait", playPublish},
 	"subscribe": {"events mode batch stride name durable lossy manual acknowledge until_closed start slow_us attributes", playSubscribe},
 	"work":      {"events mode batch name until_closed slow_us attributes retry refuse hold", playWork},
-	"attach":    {"as", playAttach},
+	"attach":    {"as await_ms", playAttach},
 	"inspect":   {"", playInspect},
 	"churn":     {"opens events", playChurn},
 	"replay":    {"journal mode batch type_ids", playReplay},

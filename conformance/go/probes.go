@@ -135,6 +135,12 @@ var probes = map[string]func(*probing) error{
 		return err
 	},
 	"attach_missing": func(probe *probing) error { return probe.attach(probe.name) },
+	"attach_timed_out": func(probe *probing) error {
+		return within(20*time.Millisecond, func(ctx context.Context) error {
+			_, err := probe.bus.AttachWait(ctx, probe.name)
+			return err
+		})
+	},
 	"remove_missing": func(probe *probing) error { return probe.bus.Remove(probe.name) },
 	"create_twice": func(probe *probing) error {
 		probe.make(railbus.Stream)

@@ -51,7 +51,7 @@ func playCreate(given arguments) error {
 
 func playAttach(given arguments) error {
 	var closers []func() error
-	place, err := attach(given)
+	place, err := attachAwaited(given)
 	if err == nil {
 		switch as := given["as"]; as {
 		case "publish":

@@ -258,7 +258,12 @@ def work(keys: Keys, handles: ExitStack) -> str:
 
 def attach(keys: Keys, handles: ExitStack) -> str:
     try:
-        channel = keys.attach(handles)
+        if limit_ms := keys.number("await_ms", 0):
+            say("waiting")
+            bus = handles.enter_context(railbus.Bus(keys.text("bus", "")))
+            channel = handles.enter_context(bus.attach_timeout(keys.text("channel", ""), limit_ms / 1000))
+        else:
+            channel = keys.attach(handles)
         role = keys.text("as", "")
         if role == "publish":
             handles.enter_context(channel.producer() if channel.kind == "queue" else channel.publisher())
@@ -346,7 +351,7 @@ ROLES = {
         "attributes",
     ),
     "work": (work, "events mode batch name until_closed slow_us attributes retry refuse hold"),
-    "attach": (attach, "as"),
+    "attach": (attach, "as await_ms"),
     "inspect": (inspect, ""),
     "churn": (churn, "opens events"),
     "replay": (replay, "journal mode batch type_ids"),

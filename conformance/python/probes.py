@@ -268,6 +268,7 @@ PROBES: dict[str, Callable[[Place], object]] = {
     "name_unicode": name_unicode,
     "bus_name_zero": lambda place: Bus("a\0b"),
     "attach_missing": lambda place: place.bus.attach(place.probe),
+    "attach_timed_out": lambda place: place.bus.attach_timeout(place.probe, 0.02),
     "remove_missing": lambda place: place.bus.remove(place.probe),
     "create_twice": create_twice,
     "create_other_kind": create_other_kind,

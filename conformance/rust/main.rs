@@ -151,7 +151,7 @@ fn main() {
             "events mode batch stride name durable lossy manual acknowledge until_closed start slow_us attributes"
         }
         "work" => "events mode batch name until_closed slow_us attributes retry refuse hold",
-        "attach" => "as",
+        "attach" => "as await_ms",
         "inspect" | "probe" => "",
         "churn" => "opens events",
         "replay" => "journal mode batch type_ids",
@@ -216,7 +216,14 @@ fn create(arguments: &Arguments) -> Result<(), Failed> {
 
 fn attach(arguments: &Arguments) -> Result<(), Failed> {
     let open = || -> Result<Box<dyn Send>, Failed> {
-        let channel = arguments.channel()?;
+        let channel = match arguments.number("await_ms", 0) {
+            0 => arguments.channel()?,
+            limit => {
+                say("waiting");
+                let bus = Bus::open(&arguments.text("bus", ""))?;
+                bus.attach_timeout(&arguments.text("channel", ""), Duration::from_millis(limit))?
+            }
+        };
         Ok(match arguments.text("as", "").as_str() {
             "publish" => Box::new(send::Any::open(&channel)?),
             "subscribe" => Box::new(receive::Any::open(&channel, &Default::default())?),

@@ -56,6 +56,9 @@ impl Probe {
             }
             "bus_name_zero" => Ok(Bus::open("a\0b").map(drop)?),
             "attach_missing" => self.attach(&self.name),
+            "attach_timed_out" => {
+                Ok(self.bus.attach_timeout(&self.name, Duration::from_millis(20)).map(drop)?)
+            }
             "remove_missing" => Ok(self.bus.remove(&self.name)?),
             "create_twice" => {
                 self.make(Kind::Stream)?;

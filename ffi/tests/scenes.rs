@@ -275,6 +275,30 @@ fn a_channel_made_by_one_language_is_seen_by_all() {
 }
 
 #[test]
+fn a_channel_that_is_not_there_is_awaited_and_also_the_one_that_is_made_in_its_place() {
+    let place = Place::new();
+    for (maker, waiting) in pairs() {
+        let name = format!("{}-{}", maker.name, waiting.name);
+        for _ in 0..2 {
+            let keys = [("as", "subscribe"), ("await_ms", "20000")];
+            let mut waiter = place.start(waiting, "attach", &name, &keys);
+            waiter.says("waiting");
+            assert!(waiter.is_silent_for(Duration::from_millis(20)), "{name}");
+            let mut made = place.start(maker, "create", &name, &[("kind", "topic")]);
+            made.says("done");
+            assert_eq!(waiter.says("done").text("result"), "OK", "{name}");
+            place.bus().remove(&name).expect("it is there");
+            [made, waiter].into_iter().for_each(driver::Program::finish);
+        }
+        let keys = [("as", "subscribe"), ("await_ms", "30")];
+        let mut late = place.start(waiting, "attach", &name, &keys);
+        late.says("waiting");
+        assert_eq!(late.says("done").text("result"), "TIMED_OUT", "{name}");
+        late.finish();
+    }
+}
+
+#[test]
 fn the_wrong_rights_are_refused() {
     let place = Place::new();
     let is_root = nix::unistd::geteuid().is_root();

@@ -41,6 +41,9 @@ fn a_wait_ends_after_its_time_with_exit_code_8() {
     }
     assert_eq!(base.fails("sub demo/c").0, 3);
     assert_eq!(base.fails("sub demo/c --wait=soon").0, 2);
+    // A position of the removed channel would acknowledge events of the new one.
+    let (code, said) = base.fails("sub demo/c --follow-remade --name n --durable --json --manual");
+    assert!(code == 2 && said.contains("--follow-remade"), "{code} {said}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub(crate) struct ReadingArgs {
     /// the first event that is not done. Events that are not acknowledged stay in the ring, hold
     /// publishers up, and are printed again by the next command under the durable name, also after
     /// a kill. At its end the command waits until all is acknowledged, or standard input ends
-    #[arg(long, requires = "json", conflicts_with = "lossy")]
+    #[arg(long, requires = "json", conflicts_with_all = ["lossy", "follow_remade"])]
     manual: bool,
     /// End when the last publisher has left and everything is read
     #[arg(long)]
