@@ -55,10 +55,7 @@ impl Probe {
                 self.there_and_back(Kind::Stream, |_| 8)
             }
             "bus_name_zero" => Ok(Bus::open("a\0b").map(drop)?),
-            "attach_missing" => self.attach(&self.name),
-            "attach_timed_out" => {
-                Ok(self.bus.attach_timeout(&self.name, Duration::from_millis(20)).map(drop)?)
-            }
+            "attach_missing" | "attach_timed_out" => self.attach_missing(probe),
             "remove_missing" => Ok(self.bus.remove(&self.name)?),
             "create_twice" => {
                 self.make(Kind::Stream)?;
@@ -186,6 +183,15 @@ impl Probe {
 
     fn attach(&self, name: &str) -> Result<(), Failed> {
         Ok(self.bus.attach(name).map(drop)?)
+    }
+
+    fn attach_missing(&self, name: &str) -> Result<(), Failed> {
+        match name {
+            "attach_timed_out" => {
+                Ok(self.bus.attach_timeout(&self.name, Duration::from_millis(20)).map(drop)?)
+            }
+            _ => self.attach(&self.name),
+        }
     }
 
     fn create(&self, options: &ChannelOptions) -> Result<(), Failed> {

@@ -19,7 +19,7 @@ fn options() -> ChannelOptions {
     ChannelOptions::new(Kind::Stream).capacity_bytes(4096)
 }
 
-/// Waits for channel "c" in a thread, and meanwhile calls `act` with a function that asserts that
+/// Waits for channel "c" in a thread, and at the same time calls `act` with a function that asserts that
 /// the thread still waits.
 fn await_beside(bus: &Bus, act: impl FnOnce(&dyn Fn())) -> railbus::Result<Channel> {
     let (done, is_done) = mpsc::channel();
