@@ -5,8 +5,8 @@
 //! may be SMT siblings or lie in different sockets, and a hypervisor may move them every few
 //! seconds. So each measurement alternates with its physical limit, in blocks of some tens of ms
 //! and between the same pinned processes. The limit is two bare words bounced between the cores
-//! ([`limit`]), or one core copying into a buffer that the other reads ([`copy`]). The figure that
-//! can be compared between machines is `value / limit`, block by block ([`statistics`]).
+//! (`limit`), or one core copying into a buffer that the other reads (`copy`). The figure that
+//! can be compared between machines is `value / limit`, block by block (`statistics`).
 //!
 //! ```text
 //! run        supervisor: arguments, clock, signals      processes   workers: started, watched, killed
