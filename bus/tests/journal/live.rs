@@ -314,6 +314,10 @@ fn a_restored_durable_subscription_reads_on_from_the_journal() {
         let recorder = Recorder::start(&channel, place.journal(), &quick()).expect("a recorder");
         let options = FollowOptions::default().name("audit").durable(true);
         let mut follower = channel.follow(&options).expect("a follower");
+        // It joins the ring now. Later, it could read everything from the journal and never join, and a
+        // subscription that has not joined is not in the channel.
+        assert!(follower.try_recv().expect("nothing is wrong").is_none());
+        assert_eq!(follower.source(), Source::Ring);
         let mut publish = publisher(&channel);
         for number in 0..30 {
             publish(&event(number), LONG).expect("room");
