@@ -43,6 +43,7 @@ test: fmt-present test-tools ## format, lints and all tests (some minutes)
 	@$(MAKE) --no-print-directory go-conformance PROFILE=debug
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
+	$(CARGO) clippy --package railbus-tools --no-default-features --quiet -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --quiet
 	@$(MAKE) --no-print-directory layout-fresh python-ready PROFILE=debug
 	@sh bindings/python/venv.sh tools/tests/requirements.txt > /dev/null || \

@@ -54,7 +54,6 @@ pub(crate) fn sleep_until(deadline: Instant) -> bool {
 }
 
 /// Requests to finish, as a signal does: the program's other threads end.
-#[cfg(feature = "metrics")]
 pub(crate) fn ask() {
     ASKED.store(true, Ordering::Relaxed);
 }
